@@ -1,0 +1,242 @@
+package events
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+var zeroTime time.Time
+
+// Apply returns the state after r. It is total over every log ever written: it
+// never fails, never looks at a clock, and only copies what the event says. An
+// event it does not know moves the sequence and nothing else.
+func (s State) Apply(r Recorded) State {
+	if !r.Heartbeat() {
+		s.Sequence, s.AsOf = r.Sequence, r.Time
+	}
+	s.Epoch = r.Epoch
+	phase := s.Phase
+
+	switch e := r.Event.(type) {
+	case *EpochBegan:
+		s.Instance = e.Instance
+		s.Counts.Epochs++
+
+	case *ConnectRequested:
+		phase = PhaseWaiting
+		s.Wanted = true
+		s.RetryAt = e.RetryAt
+		s.Pending = acted(s.Pending, r.Causation)
+
+	case *DialStarted:
+		phase = PhaseDialing
+		s.Attempt = Attempt{
+			Number: e.Attempt, Endpoint: e.Endpoint, ClientID: e.ClientID, Probe: e.Probe,
+			StartedAt: r.Time, DeadlineAt: e.DeadlineAt,
+		}
+		s.RetryAt = zeroTime
+		s = s.forgetLevels()
+		s.Counts.Attempts++
+
+	case *GatewayReached:
+		phase = PhaseGreeting
+		s.Attempt.ReachedAt = r.Time
+		s.Attempt.DeadlineAt = e.DeadlineAt
+
+	case *GatewayGreeted:
+		s.Attempt.GreetedAt = r.Time
+		s.Attempt.ServerVersion = e.ServerVersion
+		s.Attempt.DeadlineAt = e.DeadlineAt
+
+	case *DialFailed:
+		phase = PhaseWaiting
+		s = s.ended(e.Failures)
+		s.RetryAt = e.RetryAt
+		s.Breaker = s.Breaker.probeAgain(e)
+		if s.Breaker.Open {
+			phase = PhaseTripped
+		}
+		s.Counts.Failures++
+		s.LastEnding = Ending{At: r.Time, Cause: e.Cause, Code: e.Code, Detail: e.Detail}
+
+	case *SessionOpened:
+		phase = PhaseReady
+		s.Attempt.DeadlineAt = zeroTime
+		s.OutageSince = zeroTime
+		s.Session = Session{OpenedAt: r.Time, ServerVersion: e.ServerVersion, Accounts: e.Accounts, NextValidID: e.NextValidID}
+		s.Heartbeat = Heartbeat{AnsweredAt: r.Time, RTT: e.RTT, Skew: e.Skew, NextProbeAt: e.NextProbeAt, AnswerBy: e.AnswerBy}
+		s.Counts.Sessions++
+
+	case *SessionStale:
+		s.Session.StaleSince = r.Time
+
+	case *SessionFresh:
+		s.Session.StaleSince = zeroTime
+
+	case *SessionLost:
+		phase = PhaseWaiting
+		s = s.ended(e.Failures)
+		s.RetryAt = e.RetryAt
+		s.Counts.Losses++
+		s.OutageSince = r.Time.Add(-e.Away.Duration())
+		s.LastEnding = Ending{At: r.Time, Cause: e.Cause, Code: e.Code, Detail: e.Detail}
+		s.Pending = acted(s.Pending, r.Causation)
+
+	case *BreakerOpened:
+		phase = PhaseTripped
+		s.Breaker = Breaker{Open: true, Since: r.Time, ProbeAt: e.ProbeAt}
+		s.RetryAt = e.ProbeAt
+
+	case *BreakerClosed:
+		s.Breaker = Breaker{}
+
+	case *Stopped:
+		phase = PhaseStopped
+		s = s.ended(0)
+		s.Wanted = e.Cause != CauseAskedFor
+		s.Breaker = Breaker{}
+		s.OutageSince = zeroTime
+		s.Pending = acted(s.Pending, r.Causation)
+
+	case *LinkWentDown:
+		s.Link = Link{Status: LinkDown, Since: r.Time, Code: e.Code}
+		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
+
+	case *LinkCameBack:
+		s.Link = Link{Status: LinkUp, Since: r.Time, Code: e.Code, DataLost: e.DataLost}
+		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
+
+	case *FarmChanged:
+		s.Farms = withFarm(s.Farms, FarmState{Farm: e.Farm, Status: e.To, Since: r.Time, Code: e.Code})
+
+	case *HeartbeatAnswered:
+		s.Heartbeat = Heartbeat{
+			Number: e.Number, AnsweredAt: r.Time, RTT: e.RTT, Skew: e.Skew,
+			NextProbeAt: e.NextProbeAt, AnswerBy: e.AnswerBy,
+		}
+
+	case *HeartbeatMissed:
+		s.Heartbeat.Number = e.Number
+		s.Heartbeat.Misses = e.Misses
+		s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy = e.NextProbeAt, e.AnswerBy
+
+	case *GatewayReported:
+		if e.Class.Fault() {
+			s.Counts.Errors++
+			s.LastError = Reported{At: r.Time, Code: e.Code, Message: e.Message}
+		}
+
+	case *FrameRefused:
+		s.Counts.Errors++
+
+	case *SessionAbandoned:
+		s.Counts.Errors++
+
+	case *LogDamaged:
+		s.Counts.Errors++
+		s.LastError = Reported{At: r.Time, Message: e.Detail}
+
+	case *CommandAccepted:
+		s.Pending = append(slices.Clip(s.Pending), PendingCommand{CommandID: e.CommandID, Verb: e.Verb, Reason: e.Reason, AcceptedAt: r.Time, Acted: e.UnderWay})
+		s.Recent = remember(s.Recent, RecentCommand{CommandID: e.CommandID, Verb: e.Verb, Sequence: r.Sequence, Status: StatusAccepted})
+
+	case *CommandRejected:
+		s.Recent = remember(s.Recent, RecentCommand{
+			CommandID: e.CommandID, Verb: e.Verb, Sequence: r.Sequence, Status: StatusFailed, Rejected: true,
+			Error: &AnswerError{Code: e.Code, Message: e.Message},
+		})
+
+	case *CommandCompleted:
+		s = s.concluded(e.CommandID, StatusCompleted, nil)
+
+	case *CommandFailed:
+		s = s.concluded(e.CommandID, StatusFailed, &AnswerError{Code: e.Code, Message: e.Message})
+
+	case *Unknown:
+	}
+
+	if phase != s.Phase {
+		s.PhaseSince = r.Time
+	}
+	s.Standing = s.stand(phase)
+	return s
+}
+
+// forgetLevels is for when no session is there to speak of them.
+func (s State) forgetLevels() State {
+	s.Link = Link{Status: LinkUnknown}
+	s.Farms = nil
+	return s
+}
+
+func (s State) ended(failures int) State {
+	s.Attempt.DeadlineAt = zeroTime
+	s.Session = Session{}
+	s.RetryAt = zeroTime
+	s.Failures = failures
+	s.Heartbeat.Misses = 0
+	s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy = zeroTime, zeroTime
+	return s.forgetLevels()
+}
+
+func (s State) concluded(id string, status AnswerStatus, why *AnswerError) State {
+	s.Pending = slices.DeleteFunc(slices.Clone(s.Pending), func(p PendingCommand) bool { return p.CommandID == id })
+	if len(s.Pending) == 0 {
+		s.Pending = nil // so that a fold and a decoded snapshot compare equal
+	}
+	s.Recent = slices.Clone(s.Recent)
+	for i := range s.Recent {
+		if s.Recent[i].CommandID == id {
+			s.Recent[i].Status, s.Recent[i].Error = status, why
+		}
+	}
+	return s
+}
+
+func (b Breaker) probeAgain(e *DialFailed) Breaker {
+	if b.Open {
+		b.ProbeAt = e.RetryAt
+	}
+	return b
+}
+
+// acted marks the command that caused an event as being carried out.
+func acted(pending []PendingCommand, commandID string) []PendingCommand {
+	i := slices.IndexFunc(pending, func(p PendingCommand) bool { return p.CommandID == commandID })
+	if i < 0 {
+		return pending
+	}
+	pending = slices.Clone(pending)
+	pending[i].Acted = true
+	return pending
+}
+
+func remember(recent []RecentCommand, c RecentCommand) []RecentCommand {
+	if len(recent) >= RecentCommands {
+		recent = recent[len(recent)-RecentCommands+1:]
+	}
+	return append(slices.Clone(recent), c)
+}
+
+func withFarm(farms []FarmState, f FarmState) []FarmState {
+	i, found := slices.BinarySearchFunc(farms, f.Farm, compareFarm)
+	farms = slices.Clone(farms)
+	if found {
+		farms[i] = f
+		return farms
+	}
+	return slices.Insert(farms, i, f)
+}
+
+func withNews(farms []FarmState, news []FarmNews, at time.Time, code int) []FarmState {
+	for _, n := range news {
+		farms = withFarm(farms, FarmState{Farm: n.Farm, Status: n.Status, Since: at, Code: code})
+	}
+	return farms
+}
+
+func compareFarm(s FarmState, f Farm) int {
+	return cmp.Or(strings.Compare(string(s.Kind), string(f.Kind)), strings.Compare(s.Name, f.Name))
+}

@@ -1,0 +1,82 @@
+// Package events says what can be true of a connection to TWS or IB Gateway:
+// every event that can happen to it, the form in which events are stored and
+// published, IB's code table, and the state that a log of events amounts to.
+//
+// The one idea: the log is the truth. A connection's [State] is the fold of its
+// events and nothing else, so whoever reads the same log knows the same thing:
+// the connector after a restart, a dashboard, or a replay a year later.
+//
+//	s := events.NewState("main")
+//	for payload := range messages { // of the stream IB_LOG, or of ib.conn.*
+//		r, err := events.Decode(payload)
+//		if err != nil { ... }
+//		s = s.Apply(r)
+//		fmt.Println(r.Time, events.Sentence(r), s.Condition)
+//	}
+//
+// The one writer of a connection makes each event on the head of its log:
+//
+//	r, err := head.Next(author, events.Draft{Event: &events.SessionStale{...}}, now)
+//	if err != nil { ... }
+//	// store r.Wire under events.LogSubject, then:
+//	s, head = s.Apply(r), head.Then(r)
+//
+// # The events
+//
+// A type is "ib.conn.<kind>.<what>". [Schema] returns the JSON Schema of each.
+//
+//	ib.conn.claimed.epoch_began        a writer took the connection
+//	ib.conn.state.connect_requested    the connection is wanted, or wanted at once
+//	ib.conn.state.dial_started         an attempt began
+//	ib.conn.state.gateway_reached      the gateway's TCP port accepted
+//	ib.conn.state.gateway_greeted      the gateway answered its version
+//	ib.conn.state.dial_failed          the attempt ended before its session was ready
+//	ib.conn.state.session_opened       the session is ready
+//	ib.conn.state.session_stale        a heartbeat answer is overdue
+//	ib.conn.state.session_fresh        a stale session answered again
+//	ib.conn.state.session_lost         a session that was ready ended
+//	ib.conn.state.breaker_opened       too many failures in a row: only slow probes go on
+//	ib.conn.state.breaker_closed       a probe led to a session
+//	ib.conn.state.stopped              ended in order, by command or with the process
+//	ib.conn.state.link_down            the gateway lost IB's servers
+//	ib.conn.state.link_up              the gateway reaches IB's servers again
+//	ib.conn.state.farm_changed         one of IB's data services changed
+//	ib.conn.heartbeat.answered         a probe was answered
+//	ib.conn.heartbeat.missed           a probe was not answered in time
+//	ib.conn.error.gateway_reported     an error or notice that changed no level
+//	ib.conn.error.frame_refused        the safety catch kept a message from the gateway
+//	ib.conn.error.session_abandoned    the API library did not let go of a session
+//	ib.conn.error.log_damaged          the log does not hold what it must hold
+//	ib.conn.command.accepted           a command was taken
+//	ib.conn.command.rejected           a command cannot be done as things stand
+//	ib.conn.command.completed          a command reached what it was for
+//	ib.conn.command.failed             a command will not reach what it was for
+//
+// # Guarantees
+//
+//   - Old events are read for ever. The files in testdata/wire hold the stored
+//     form of every type and never change; a changed meaning is a new type.
+//   - [Decode] never panics, whatever the bytes, and what it cannot take is an
+//     error that names the attribute at fault. Unknown fields, values and types
+//     are tolerated, and stored bytes are never re-encoded.
+//   - [Head.Next] never makes an event that [Decode] would refuse.
+//   - [State.Apply] is pure and total: no clock, no dice, no error; it only copies
+//     what the event says, and the state before it stays as it was.
+//   - [Head.Follows] finds an event that is missing, changed, out of order, there
+//     twice, or written under a claim that was not the last.
+//   - Account ids are masked by [MaskAccounts] before they enter an event.
+//
+// # Non-obvious
+//
+//   - Heartbeats stand outside the sequence and the hash chain, because they
+//     expire from the log. So they move nothing of the State but its Heartbeat,
+//     not even its time.
+//   - A command's causation is how Apply knows that the command has been acted
+//     on; there is no event for that alone.
+//   - Recent commands are in the State but not in its JSON: they are there to
+//     answer a repeated command, and would make every status answer large.
+//   - A claim is recognized by its kind, not its type, so that an older program
+//     can follow the epochs of a log that a newer one writes.
+//   - [ParseRequest] is stricter than [Decode]: a person's misspelt field must
+//     not be ignored, and an event's added one must be.
+package events

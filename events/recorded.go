@@ -126,12 +126,12 @@ var ErrMalformed = errors.New("not an event")
 
 // Decode reads an event's wire form. Unknown fields are tolerated, of a field
 // that stands twice the last counts, and an unknown type comes back as
-// [Unknown]; anything malformed is an error that names the attribute at fault.
-// The result keeps payload as its Wire and must be the only one to use it.
+// [Unknown]; anything malformed is an error that is [ErrMalformed] and names
+// the attribute at fault. The result keeps payload as its Wire and must be the only one to use it.
 func Decode(payload []byte) (Recorded, error) {
 	r, err := decode(payload)
 	if err != nil {
-		return Recorded{}, fmt.Errorf("events: decode: %w", err)
+		return Recorded{}, fmt.Errorf("events: decode: %w: %w", ErrMalformed, err)
 	}
 	return r, nil
 }

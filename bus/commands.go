@@ -1,0 +1,201 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
+
+	"ibconn/events"
+)
+
+// VerbSpec describes one command, for people ("nats micro info ibconn") and
+// for programs.
+type VerbSpec struct {
+	Verb           events.Verb
+	Description    string
+	RequestSchema  string // JSON Schema
+	ResponseSchema string // JSON Schema
+}
+
+// CommandService takes the commands for one connection.
+type CommandService struct {
+	Connection events.ConnectionID
+	Version    string // the program's, as a semantic version
+	Verbs      []VerbSpec
+	// Handle carries out a well-formed command and returns its answer. It is
+	// called from many goroutines, at most 64 at once, and must return when its
+	// context ends. A panic is answered with [events.ErrorInternal].
+	Handle func(context.Context, events.Verb, events.Request) events.Answer
+	// Log takes panics and answers that could not be sent. Its zero value is
+	// silent.
+	Log zerolog.Logger
+}
+
+const (
+	maxHandlers  = 64
+	maxIDLength  = 64
+	flushTimeout = 2 * time.Second
+)
+
+// ServeCommands takes the commands for a connection under
+// ib.cmd.<connection>.<verb> until ctx ends; then it stops taking more, waits
+// until the last one is answered, and returns the cause of ctx's end. It
+// returns earlier, with an error, when the service cannot be offered or nc is
+// closed.
+//
+// Every request is answered with an [events.Answer]. A refusal is also told in
+// the headers Nats-Service-Error and Nats-Service-Error-Code.
+func ServeCommands(ctx context.Context, nc *nats.Conn, s CommandService) error {
+	c := &commands{CommandService: s, nc: nc, slots: make(chan struct{}, maxHandlers)}
+	if err := c.serve(ctx); err != nil {
+		return fmt.Errorf("bus: commands for %s: %w", s.Connection, err)
+	}
+	return context.Cause(ctx)
+}
+
+// commands is a CommandService being served.
+type commands struct {
+	CommandService
+	nc    *nats.Conn
+	slots chan struct{} // one is held by each running handler
+}
+
+func (c *commands) serve(ctx context.Context) error {
+	stopped := make(chan struct{})
+	service, err := micro.AddService(c.nc, micro.Config{
+		Name:        events.ServiceName,
+		Version:     c.Version,
+		Description: "commands for the connection " + string(c.Connection),
+		Metadata:    map[string]string{"connection": string(c.Connection)},
+		DoneHandler: func(micro.Service) { close(stopped) },
+	})
+	if err != nil {
+		return err
+	}
+	handling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err = c.addVerbs(handling, service)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case <-stopped:
+			err = nats.ErrConnectionClosed
+		}
+	}
+	err = errors.Join(err, service.Stop())
+	cancel()
+	// With every slot taken no handler runs, and none can begin.
+	for range maxHandlers {
+		c.slots <- struct{}{}
+	}
+	if err == nil {
+		err = c.nc.FlushTimeout(flushTimeout)
+	}
+	return err
+}
+
+func (c *commands) addVerbs(ctx context.Context, service micro.Service) error {
+	group := service.AddGroup("ib.cmd." + string(c.Connection))
+	for _, v := range c.Verbs {
+		take := micro.HandlerFunc(func(r micro.Request) { c.take(ctx, v.Verb, r) })
+		err := group.AddEndpoint(string(c.Connection)+"-"+string(v.Verb), take,
+			micro.WithEndpointSubject(string(v.Verb)),
+			micro.WithEndpointMetadata(map[string]string{
+				"description":     v.Description,
+				"format":          "application/json",
+				"schema_request":  v.RequestSchema,
+				"schema_response": v.ResponseSchema,
+			}))
+		if err != nil {
+			return fmt.Errorf("command %s: %w", v.Verb, err)
+		}
+	}
+	return nil
+}
+
+// take runs on the subscription's goroutine, so that it must not wait.
+func (c *commands) take(ctx context.Context, v events.Verb, r micro.Request) {
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		c.answer(r, c.overload(ctx))
+		return
+	}
+	go func() {
+		defer func() { <-c.slots }()
+		c.answer(r, c.handle(ctx, v, r))
+	}()
+}
+
+func (c *commands) overload(ctx context.Context) events.Answer {
+	if ctx.Err() != nil {
+		return events.Refuse(c.Connection, events.ErrorShutdown, "the process is ending")
+	}
+	return events.Refuse(c.Connection, events.ErrorBusy, fmt.Sprintf("%d commands are being answered already; try again", maxHandlers))
+}
+
+func (c *commands) handle(ctx context.Context, v events.Verb, r micro.Request) (answer events.Answer) {
+	req, err := parseRequest(r)
+	if err != nil {
+		return events.Refuse(c.Connection, events.ErrorBadRequest, err.Error())
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			c.Log.Error().Str("verb", string(v)).Any("panic", p).Bytes("stack", debug.Stack()).Msg("a command's handler panicked")
+			answer = events.Refuse(c.Connection, events.ErrorInternal, fmt.Sprintf("the handler of %s panicked: %v", v, p))
+		}
+	}()
+	return c.Handle(ctx, v, req)
+}
+
+// parseRequest reads a command's payload, and its id from wherever it stands.
+func parseRequest(r micro.Request) (events.Request, error) {
+	req, err := events.ParseRequest(r.Data())
+	if err != nil {
+		return req, err
+	}
+	id := r.Headers().Get(events.HeaderMsgID)
+	switch {
+	case id == "":
+	case len(id) > maxIDLength:
+		return req, fmt.Errorf("header %s of %d characters: want at most %d", events.HeaderMsgID, len(id), maxIDLength)
+	case req.ID == "":
+		req.ID = id
+	case req.ID != id:
+		return req, fmt.Errorf("id %q in the payload and %q in the header %s: want one of them, or the same", req.ID, id, events.HeaderMsgID)
+	}
+	return req, nil
+}
+
+// answer sends a to whoever asked. It does not use the request's own Respond
+// and Error: micro reads what they leave behind as soon as take returns, and
+// would race with an answer that comes later.
+func (c *commands) answer(r micro.Request, a events.Answer) {
+	if r.Reply() == "" {
+		return
+	}
+	if !a.OK && a.Error == nil {
+		a.Error = &events.AnswerError{Code: events.ErrorInternal, Message: "the command was refused without a reason"}
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		a = events.Refuse(c.Connection, events.ErrorInternal, "the answer cannot be encoded: "+err.Error())
+		b, _ = json.Marshal(a) // strings only: it cannot fail
+	}
+	m := nats.NewMsg(r.Reply())
+	m.Data = b
+	if a.Error != nil {
+		m.Header.Set(micro.ErrorHeader, a.Error.Message)
+		m.Header.Set(micro.ErrorCodeHeader, string(a.Error.Code))
+	}
+	if err := c.nc.PublishMsg(m); err != nil {
+		c.Log.Warn().Err(err).Msg("an answer could not be sent")
+	}
+}

@@ -1,0 +1,47 @@
+// Package bus is where events lie and how they travel: an embedded NATS
+// server, the log of events in a JetStream stream, one fenced writer per
+// connection, the live feed, and the commands.
+//
+// The one idea: an event is on the disk before anybody hears of it. Events are
+// stored under ib.log.<connection>.<kind>; the stream itself repeats what it
+// has stored on ib.conn.<kind>. So the feed shows exactly what was stored,
+// once, and never an event that was refused.
+//
+//	server, err := bus.Open(bus.ServerOptions{StoreDir: dir, Listen: "127.0.0.1:4222"})
+//	nc, err := server.Connect("connector")
+//	log, err := bus.OpenLog(ctx, nc, bus.LogOptions{MaxBytes: server.MaxStore()})
+//	w, err := log.Writer("main", dir)
+//	for r, err := range w.Load(ctx) { ... }    // what happened so far
+//	err = w.Claim(ctx, claim)                  // from now on nobody else writes
+//	err = w.Append(ctx, r)                     // on the disk when it returns nil
+//
+//	for e, err := range log.Read(ctx, bus.Query{Connection: "main", Follow: true}) { ... }
+//
+// Guarantees:
+//   - An event whose Append returned nil is in the log, once, and survives the
+//     death of the process and of the machine: the server syncs every message.
+//   - Of several writers only the one that claimed last can append. The others
+//     get [events.ErrSuperseded], and nothing of theirs is stored or shown.
+//   - Two processes never share a store directory ([InUseError]).
+//   - The log never drops an event to make room ([ErrFull]); only heartbeats
+//     expire.
+//   - What JetStream may lose without a word (a truncated block file, a copied
+//     directory) shows as a difference between [Writer.Mark] and the log's head;
+//     what it knows it lost is in [Log.Damage].
+//
+// # Non-obvious
+//
+//   - A writer is fenced by the position of its claim, not by the position of
+//     its last event: heartbeats expire, and then JetStream's "last sequence"
+//     of a subject moves backwards although nobody wrote.
+//   - JetStream reports a lost race as error 10071 or as 10164. The second means
+//     that another write was under way and may have failed; only a claim that
+//     is really another one supersedes a writer.
+//   - JetStream's deduplication remembers two minutes. A writer that does not
+//     know whether its event was stored looks for it in the log before it tries
+//     again.
+//   - nats-server reports a failed start to its log only; the log adapter keeps
+//     the first such report, and Open returns it.
+//   - nats-server does not lock its directory. Two servers on one directory
+//     acknowledge events and lose them.
+package bus

@@ -1,0 +1,108 @@
+// Package gateway is a simulated TWS / IB Gateway: it speaks IB's protocol over TCP to any client of it, makes up a market,
+// and misbehaves on command. It exists so that what talks to Interactive Brokers can be tested without them, most of
+// all on the days that do not go well.
+//
+// The one idea: the simulation is written once, in IB's own protobuf messages, and two encodings only translate. What a
+// gateway does wrong is kept apart from what it says, so any fault can meet any client in any state.
+//
+//	g := gateway.Start(t, gateway.Config{ServerVersion: 176}) // ends, and checks for leaks, with the test
+//	client.Connect(g.Addr())
+//	g.Error(-1, 1100, "Connectivity between IBKR and Trader Workstation has been lost.")
+//	g.Silence(true)                                              // no data any more
+//	g.Reset()                                                    // and now the connection is gone too
+//	g.On(gateway.ReqCurrentTime, 1, gateway.Drop())              // the next heartbeat gets no answer
+//	if n := g.Stats().Foreign; n > 0 { ... }                     // somebody dialled without a handshake
+//
+// A program uses New, Listen and Run instead of Start.
+//
+// # Versions
+//
+// The gateway speaks server version 176, which is text, and 213 to 225, which are protobuf. It answers a client the lower
+// of its own version and the client's highest. Between 177 and 212 messages change their encoding one by one; there it
+// answers 176, which the clients of those versions speak too. A client that cannot go that low is closed, as
+// is one that asks for less than 176. Proven against github.com/scmhub/ibapi (225) and @stoqey/ib (up to 193).
+//
+// # What it answers
+//
+// After startApi: managedAccounts, farm notices 2104, 2106 and 2158, nextValidId. Then
+//
+//   - reqCurrentTime and reqCurrentTimeInMillis, each at most once per Config.TimeSpacing: IB does not answer sooner;
+//   - reqMktData: parameters, data type, a tick of every kind, then bid, ask and last in turn; snapshots; reqMarketDataType
+//     3 and 4 give delayed ticks; generic tick 233. reqTickByTickData of all four types, without past ticks;
+//   - reqRealTimeBars, and reqHistoricalData with every duration and bar size of IB, both date formats and keepUpToDate,
+//     showing TRADES, MIDPOINT, BID, ASK, BID_ASK or ADJUSTED_LAST;
+//   - reqContractDetails and reqMatchingSymbols over AAPL, MSFT, SPY (STK, SMART), EUR.USD (CASH, IDEALPRO) and the next two
+//     quarterly ES (FUT, CME);
+//   - reqIds, reqManagedAccts, setServerLogLevel; and the requests with which some clients begin: reqPositions, the orders
+//     requests, reqAccountUpdates(Multi) and reqExecutions have empty results.
+//
+// Errors are IB's: 200 for an unknown or ambiguous contract, 322 for a ticker id in use, 300 and 366 for a cancel of
+// nothing, 162, 321 and 10314 for history that cannot be had, 326 for a client id in use, 320 for what cannot be read. All
+// other requests get a 321 that says so. Requests that would act on an order get the 321 of a read-only API and are
+// counted by Orders.
+//
+// Prices depend on Config.Seed, the instrument and the time, and on nothing else: every client sees the same
+// market, a real-time bar equals the bar of history for the same time, and longer bars add up from shorter ones. The
+// market never closes, so useRTH changes nothing.
+//
+// # Faults
+//
+// Of the port: Refuse, OnAccept, Restart. Of sessions, each for all or for some client ids: FIN, Reset, BurstThenFIN,
+// CutMidFrame, OverlongFrame, Garbage, Error, Stall, Drip, Silence, Forget. Of single requests: On with Drop, Delay,
+// ReplyError or Hang. Faults take effect in the order in which they are called. The ones that last also hold for
+// connections accepted later, unless they were meant for certain clients.
+//
+// # Scenarios
+//
+// A scenario is a text file of what happens when, counted from its start:
+//
+//	at TIME FAULT [for TIME] [client ID...]
+//	repeat every TIME
+//
+// One line is one fault; # begins a comment; times are written 500ms, 2s, 1m30s. The faults:
+//
+//	error ID CODE "TEXT"          silence TIME         restart TIME        accept close for TIME
+//	fin                           stall TIME           refuse TIME         accept mute for TIME
+//	reset                         forget               garbage BYTES       accept mute-after-greeting for TIME
+//	burst TICKS                   cut                  overlong            accept close-after-startapi for TIME
+//	drip BYTES TIME for TIME
+//
+// All but restart, refuse and accept may end in client and one or more ids. With repeat, the scenario starts again
+// and again. This is testdata/bad-night.scenario:
+//
+//	# A bad night: farms flap, the link goes, IB resets, the gateway restarts, and comes back only half.
+//	at 5s   error -1 2103 "Market data farm connection is broken:usfarm"
+//	at 5s   silence 3s
+//	at 8s   error -1 2104 "Market data farm connection is OK:usfarm"
+//	at 12s  error -1 1100 "Connectivity between IBKR and Trader Workstation has been lost."
+//	at 12s  silence 8s
+//	at 20s  forget                 # what 1101 means: the subscriptions are gone
+//	at 20s  error -1 1101 "Connectivity between IBKR and Trader Workstation has been restored - data lost."
+//	at 26s  stall 6s               # frozen: connected, and not a word
+//	at 36s  reset
+//	at 42s  restart 4s             # the daily one
+//	at 46s  accept mute for 5s     # accepts while its login dialog is open
+//	at 58s  burst 200              # last words in a hurry
+//	at 66s  cut
+//	at 74s  drip 7 20ms for 3s
+//	at 80s  garbage 64
+//	repeat every 90s
+//
+// # Guarantees
+//
+// Memory is bounded: a client's frames may have 1 MiB, its hello 64 KiB; the simulation waits when 1 MiB is unwritten; a
+// client that takes nothing for 10 s is cut off. Everything ends with the context of Run, which waits for it.
+//
+// # Non-obvious
+//
+//   - A client id is free at once after the client's own FIN. After anything else it stays in use for Config.IDLinger,
+//     and a client that comes back sooner meets 326, as with a real gateway. The default is 0: tests ask for it.
+//   - A session that the gateway ends is drained for up to a second: a socket closed with unread bytes would send RST.
+//   - While refusing, the port stays bound without listening, so that no other process is given it.
+//   - Error only says what it says. 1100 does not stop the data and 1101 does not drop subscriptions: Silence and Forget do.
+//   - Config.Now moves what the gateway says, not how long it waits. With BarEvery below 5 s real-time bars run ahead of
+//     the clock, five seconds each.
+//   - Bars of more than a day are added up from all the five second bars in them: ten years take seconds, and are the limit.
+//   - History may be asked for up to an end in the future, and is given: the market is known already.
+//   - errorTime is sent in protobuf, as gateways since 10.33 do; text 176 has no field for it.
+package gateway

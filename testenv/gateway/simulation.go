@@ -1,0 +1,334 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/scmhub/ibapi/protobuf"
+	"google.golang.org/protobuf/proto"
+)
+
+// simulation is what a gateway knows of one client. Only the goroutine in simulate touches it.
+type simulation struct {
+	streams         map[int32]*stream
+	later           []delayed
+	dataType        int32 // what the client asked for with reqMarketDataType
+	askedTime       map[Request]time.Time
+	forgets         int
+	closeAfterStart bool
+}
+
+// stream is a subscription that delivers by the clock. The time between is real time, not the gateway's Now.
+type stream struct {
+	opened Request // what may cancel it follows from what opened it
+	every  time.Duration
+	next   time.Time
+	emit   func(periods int) []proto.Message
+}
+
+// delayed is a request held back by a Delay rule.
+type delayed struct {
+	at  time.Time
+	req request
+}
+
+// simulate answers the requests of one client until its session ends.
+func (s *session) simulate(ctx context.Context) {
+	s.streams, s.askedTime, s.dataType = make(map[int32]*stream), make(map[Request]time.Time), liveData
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for s.flowing(ctx) { // a frozen gateway does nothing at all
+		timer.Reset(s.untilNext())
+		select {
+		case <-ctx.Done():
+			return
+		case frame := <-s.frames:
+			s.forget()
+			s.receive(ctx, frame)
+		case <-timer.C:
+			s.forget()
+		}
+		s.deliver(ctx, time.Now())
+	}
+}
+
+// forget drops the subscriptions if that was asked for since it was last looked at.
+func (s *session) forget() {
+	if told := s.current().forgets; told != s.forgets {
+		s.forgets = told
+		clear(s.streams)
+	}
+}
+
+func (s *session) untilNext() time.Duration {
+	next := time.Now().Add(time.Hour)
+	for _, st := range s.streams {
+		next = earlier(next, st.next)
+	}
+	for _, d := range s.later {
+		next = earlier(next, d.at)
+	}
+	return time.Until(next)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// deliver sends what is due: answers held back, and whatever the subscriptions have to say.
+func (s *session) deliver(ctx context.Context, now time.Time) {
+	s.later = slices.DeleteFunc(s.later, func(d delayed) bool {
+		due := !d.at.After(now)
+		if due {
+			s.answer(ctx, d.req)
+		}
+		return due
+	})
+	silent := s.current().silent
+	for _, st := range s.streams {
+		if st.next.After(now) {
+			continue
+		}
+		periods := 1 + int(now.Sub(st.next)/st.every)
+		st.next = st.next.Add(time.Duration(periods) * st.every)
+		if messages := st.emit(periods); !silent {
+			s.send(ctx, messages...)
+		}
+	}
+}
+
+// send queues messages, waiting if the client does not keep up.
+func (s *session) send(ctx context.Context, messages ...proto.Message) {
+	var frames []byte
+	for _, m := range messages {
+		frames = s.codec.append(frames, m)
+	}
+	s.out.put(ctx, frames)
+}
+
+// fail answers a request with an error.
+func (s *session) fail(ctx context.Context, reqID, code int32, text string) {
+	s.send(ctx, s.g.problem(reqID, code, text))
+}
+
+// receive decodes one frame, counts it, and answers it unless a rule says otherwise.
+func (s *session) receive(ctx context.Context, frame []byte) {
+	req, err := s.codec.decode(frame)
+	action, ruled := s.g.note(req)
+	s.log.Debug().Stringer("request", req.id).Int32("id", req.reqID).Msg("request")
+	switch {
+	case err != nil:
+		s.fail(ctx, req.reqID, 320, "Error reading request. "+err.Error())
+	case ruled:
+		s.obey(ctx, action, req)
+	default:
+		s.answer(ctx, req)
+	}
+}
+
+func (s *session) obey(ctx context.Context, a Action, req request) {
+	s.log.Info().Stringer("request", req.id).Str("rule", a.String()).Msg("fault")
+	switch a.kind {
+	case drop:
+	case delay:
+		s.later = append(s.later, delayed{time.Now().Add(a.after), req})
+	case replyError:
+		s.fail(ctx, req.reqID, int32(a.code), a.text)
+	case hang:
+		s.divert(func(f *flow) { f.stalled = true })
+	}
+}
+
+// answer does what a gateway does on one request.
+func (s *session) answer(ctx context.Context, req request) {
+	if m, ok := req.body.(*protobuf.StartApiRequest); ok {
+		s.start(ctx, m.GetClientId())
+		return
+	}
+	if !s.started { // IB: what is sent before the API has started may be dropped
+		s.log.Warn().Stringer("request", req.id).Msg("request before startApi is ignored")
+		return
+	}
+	switch m := req.body.(type) {
+	case *protobuf.CurrentTimeRequest:
+		if s.mayAskTime(req.id) {
+			s.send(ctx, &protobuf.CurrentTime{CurrentTime: new(s.g.now().Unix())})
+		}
+	case *protobuf.CurrentTimeInMillisRequest:
+		if s.mayAskTime(req.id) {
+			s.send(ctx, &protobuf.CurrentTimeInMillis{CurrentTimeInMillis: new(s.g.now().UnixMilli())})
+		}
+	case *protobuf.IdsRequest:
+		s.send(ctx, s.g.nextID())
+	case *protobuf.ManagedAccountsRequest:
+		s.send(ctx, s.g.accounts())
+	case *protobuf.MarketDataTypeRequest:
+		s.setDataType(ctx, m.GetMarketDataType())
+	case *protobuf.MarketDataRequest:
+		s.marketData(ctx, m)
+	case *protobuf.TickByTickRequest:
+		s.tickByTick(ctx, m)
+	case *protobuf.RealTimeBarsRequest:
+		s.realTimeBars(ctx, m)
+	case *protobuf.HistoricalDataRequest:
+		s.historicalData(ctx, m)
+	case *protobuf.ContractDataRequest:
+		s.contractDetails(ctx, m)
+	case *protobuf.MatchingSymbolsRequest:
+		s.send(ctx, &protobuf.SymbolSamples{ReqId: m.ReqId, ContractDescriptions: s.g.symbols.search(m.GetPattern())})
+	case *protobuf.CancelMarketData, *protobuf.CancelTickByTick, *protobuf.CancelRealTimeBars, *protobuf.CancelHistoricalData:
+		s.cancel(ctx, req)
+	case *protobuf.PositionsRequest:
+		s.send(ctx, &protobuf.PositionEnd{})
+	case *protobuf.OpenOrdersRequest, *protobuf.AllOpenOrdersRequest:
+		s.send(ctx, &protobuf.OpenOrdersEnd{})
+	case *protobuf.CompletedOrdersRequest:
+		s.send(ctx, &protobuf.CompletedOrdersEnd{})
+	case *protobuf.AccountDataRequest:
+		if m.GetSubscribe() {
+			account := m.GetAcctCode()
+			if account == "" {
+				account = s.g.cfg.Accounts[0]
+			}
+			s.send(ctx, &protobuf.AccountDataEnd{AccountName: &account})
+		}
+	case *protobuf.AccountUpdatesMultiRequest:
+		s.send(ctx, &protobuf.AccountUpdateMultiEnd{ReqId: m.ReqId})
+	case *protobuf.ExecutionRequest:
+		s.send(ctx, &protobuf.ExecutionDetailsEnd{ReqId: m.ReqId})
+	case *protobuf.SetServerLogLevelRequest, *protobuf.AutoOpenOrdersRequest, *protobuf.CancelPositions,
+		*protobuf.CancelAccountUpdatesMulti, *protobuf.CancelContractData:
+		// IB answers none of these.
+	default:
+		s.refuse(ctx, req)
+	}
+}
+
+// refuse answers what the gateway does not do. IB's texts name the class of its own that objected, such as 'bS'; the names
+// change from version to version, so nothing should depend on them.
+func (s *session) refuse(ctx context.Context, req request) {
+	_, known := layouts[req.id]
+	switch {
+	case req.actsOnOrders():
+		s.fail(ctx, req.reqID, 321, "Error validating request.-'bS' : cause - The API interface is currently in Read-Only mode.")
+	case known:
+		s.fail(ctx, req.reqID, 321, fmt.Sprintf("Error validating request.-'bX' : cause - The simulated gateway does not answer %s.", req.id))
+	default:
+		s.fail(ctx, req.reqID, 320, fmt.Sprintf("Error reading request. Unknown message id %d.", int(req.id)))
+	}
+}
+
+// farms are the notices that a gateway greets with.
+var farms = []struct {
+	code int32
+	text string
+}{
+	{2104, "Market data farm connection is OK:usfarm"},
+	{2106, "HMDS data farm connection is OK:ushmds"},
+	{2158, "Sec-def data farm connection is OK:secdefil"},
+}
+
+// start claims the client id and says what a gateway says first.
+func (s *session) start(ctx context.Context, client int32) {
+	if s.started {
+		s.fail(ctx, -1, 321, "Error validating request.-'bX' : cause - The API has already been started on this connection.")
+		return
+	}
+	switch s.g.claim(s, client) {
+	case idInUse:
+		s.fail(ctx, -1, 326, "Unable to connect as the client id is already in use. Retry with a unique client id.")
+		s.end(&ending{ClientIDInUse, flushed})
+		return
+	case noRoom:
+		s.end(&ending{TooManyClients, flushed})
+		return
+	}
+	s.log.Info().Int32("client_id", client).Msg("started")
+	if s.closeAfterStart {
+		s.end(&ending{ClosedAfterStart, flushed})
+		return
+	}
+	greeting := []proto.Message{s.g.accounts()}
+	for _, farm := range farms {
+		greeting = append(greeting, s.g.problem(-1, farm.code, farm.text))
+	}
+	s.send(ctx, append(greeting, s.g.nextID())...)
+}
+
+// mayAskTime is false for a question asked again too soon, which IB leaves without an answer.
+func (s *session) mayAskTime(id Request) bool {
+	now := time.Now()
+	last, asked := s.askedTime[id]
+	if asked && now.Sub(last) < s.g.cfg.TimeSpacing {
+		return false
+	}
+	s.askedTime[id] = now
+	return true
+}
+
+// resolve finds the one instrument that is meant; if there is not exactly one it answers with the error.
+func (s *session) resolve(ctx context.Context, reqID int32, c *protobuf.Contract) (*instrument, bool) {
+	switch found := s.g.symbols.find(c); len(found) {
+	case 0:
+		s.fail(ctx, reqID, 200, noDefinition)
+	case 1:
+		return found[0], true
+	default:
+		s.fail(ctx, reqID, 200, fmt.Sprintf("The contract description specified for %s is ambiguous.", c.GetSymbol()))
+	}
+	return nil, false
+}
+
+const noDefinition = "No security definition has been found for the request"
+
+// free tells whether a ticker id may be used; if not it answers with the error.
+func (s *session) free(ctx context.Context, reqID int32) bool {
+	if _, taken := s.streams[reqID]; !taken {
+		return true
+	}
+	s.fail(ctx, reqID, 322, "Error processing request.-'bI' : cause - Duplicate ticker id")
+	return false
+}
+
+func (s *session) subscribe(reqID int32, opened Request, every, first time.Duration, emit func(periods int) []proto.Message) {
+	s.streams[reqID] = &stream{opened: opened, every: every, next: time.Now().Add(first), emit: emit}
+}
+
+var openedBy = map[Request]Request{
+	CancelMktData:        ReqMktData,
+	CancelTickByTickData: ReqTickByTickData,
+	CancelRealTimeBars:   ReqRealTimeBars,
+	CancelHistoricalData: ReqHistoricalData,
+}
+
+func (s *session) cancel(ctx context.Context, req request) {
+	st, ok := s.streams[req.reqID]
+	switch ours := ok && st.opened == openedBy[req.id]; {
+	case !ours && req.id == CancelHistoricalData:
+		s.fail(ctx, req.reqID, 366, fmt.Sprintf("No historical data query found for ticker id:%d", req.reqID))
+	case !ours:
+		s.fail(ctx, req.reqID, 300, fmt.Sprintf("Can't find EId with tickerId:%d", req.reqID))
+	default:
+		delete(s.streams, req.reqID)
+		if req.id == CancelHistoricalData {
+			s.fail(ctx, req.reqID, 162, fmt.Sprintf("Historical Market Data Service error message:API historical data query cancelled: %d", req.reqID))
+		}
+	}
+}
+
+func (s *session) contractDetails(ctx context.Context, m *protobuf.ContractDataRequest) {
+	found := s.g.symbols.find(m.GetContract())
+	if len(found) == 0 {
+		s.fail(ctx, m.GetReqId(), 200, noDefinition)
+		return
+	}
+	for _, in := range found {
+		s.send(ctx, in.data(m.GetReqId(), s.g.now()))
+	}
+	s.send(ctx, &protobuf.ContractDataEnd{ReqId: m.ReqId})
+}

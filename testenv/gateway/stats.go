@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Cause is why a connection ended.
+type Cause string
+
+// Causes on the client's side.
+const (
+	ClientClosed Cause = "client closed" // FIN: the client closed in good order, and its id is free at once
+	ClientReset  Cause = "client reset"  // RST
+	ClientLost   Cause = "client lost"   // any other error of the socket
+	NotReading   Cause = "client not reading"
+	ForeignBytes Cause = "foreign bytes" // the first bytes were not "API\0"
+	BadFrame     Cause = "bad frame"
+)
+
+// Causes on the gateway's side, as a real one has them.
+const (
+	NoCommonVersion Cause = "no common version"
+	ClientIDInUse   Cause = "client id in use"
+	TooManyClients  Cause = "too many clients"
+	Stopped         Cause = "gateway stopped" // the context of Run ended
+)
+
+// Causes that are faults.
+const (
+	AcceptedAndClosed Cause = "closed at once"
+	ClosedAfterStart  Cause = "closed after startApi"
+	FaultFIN          Cause = "fin"
+	FaultReset        Cause = "reset"
+	FaultBurst        Cause = "burst"
+	FaultCut          Cause = "cut in mid-frame"
+	FaultRestart      Cause = "restart"
+)
+
+const (
+	foreignBytes = 16 // kept of each connection that did not begin with the magic
+	foreignKept  = 64 // such connections kept
+)
+
+// Stats says what the gateway has seen since New.
+type Stats struct {
+	Accepted      int             // connections accepted
+	Foreign       int             // of these, how many did not begin with "API\0"
+	ForeignBytes  [][]byte        // their first bytes, at most 16 of each, of the first 64
+	Greetings     int             // handshakes answered
+	Started       int             // sessions whose startApi was accepted
+	Open          int             // connections open now
+	Clients       []int           // ids of the clients connected now, in order
+	Requests      map[Request]int // requests received
+	Orders        int             // of these, how many would have acted on an order
+	BusiestSecond int             // most requests received within any one second, from all clients together
+	Ended         map[Cause]int   // connections that ended, by cause
+}
+
+// Stats returns a copy of what was counted so far.
+func (g *Gateway) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.stats
+	s.Open = len(g.sessions)
+	s.ForeignBytes = slices.Clone(s.ForeignBytes)
+	s.Requests, s.Ended = maps.Clone(s.Requests), maps.Clone(s.Ended)
+	for id, h := range g.ids {
+		if h.owner != nil {
+			s.Clients = append(s.Clients, int(id))
+		}
+	}
+	slices.Sort(s.Clients)
+	return s
+}
+
+// Orders returns how many requests arrived that would have acted on an order. All of them were refused.
+func (g *Gateway) Orders() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stats.Orders
+}
+
+func (g *Gateway) countForeign(first []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Foreign++
+	if len(g.stats.ForeignBytes) < foreignKept {
+		g.stats.ForeignBytes = append(g.stats.ForeignBytes, slices.Clone(first))
+	}
+}
+
+func (g *Gateway) countGreeting() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Greetings++
+}
+
+// note counts a request and returns the action of the rule it meets, if any.
+func (g *Gateway) note(req request) (Action, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Requests[req.id]++
+	if req.actsOnOrders() {
+		g.stats.Orders++
+	}
+	g.stats.BusiestSecond = max(g.stats.BusiestSecond, g.recent.add(time.Now()))
+	return g.matchLocked(req.id)
+}
+
+// recent holds when the requests of the last second came.
+type recent struct {
+	times []time.Time
+	from  int // the first that still counts
+}
+
+// add counts one and returns how many came in the second that ends now.
+func (r *recent) add(now time.Time) int {
+	r.times = append(r.times, now)
+	for now.Sub(r.times[r.from]) >= time.Second {
+		r.from++
+	}
+	if r.from > len(r.times)/2 {
+		r.times = append(r.times[:0], r.times[r.from:]...)
+		r.from = 0
+	}
+	return len(r.times) - r.from
+}

@@ -1,0 +1,125 @@
+package tws
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"ibconn/connector"
+	"ibconn/events"
+
+	"github.com/scmhub/ibapi"
+)
+
+// maxMessage bounds the bytes of an error's text that are reported. IB's are
+// a few hundred; the limit keeps a frame of 16 MiB from becoming an event.
+const maxMessage = 4096
+
+// callbacks is what the library calls. It copies, enqueues, and never blocks:
+// the library decodes on the goroutine that calls. Error alone may come from
+// any goroutine; the introduction belongs to the decoding one.
+type callbacks struct {
+	ibapi.Wrapper // for all that ibconn does not ask for
+	attempt       uint64
+	news          *queue
+	probes        *probes
+
+	mark   int64
+	marks  chan struct{} // gets a token for each mark decoded
+	closed chan struct{} // closed when the library let go
+	close  sync.Once
+
+	introduced  chan struct{} // closed when both of these came
+	accounts    []string
+	nextValidID int64
+	hasAccounts bool
+	hasNextID   bool
+}
+
+func newCallbacks(attempt uint64, news *queue, probes *probes) *callbacks {
+	return &callbacks{
+		attempt: attempt, news: news, probes: probes,
+		mark: newMark(), marks: make(chan struct{}, 2), closed: make(chan struct{}),
+		introduced: make(chan struct{}),
+	}
+}
+
+// ConnectAck only silences the default.
+func (c *callbacks) ConnectAck() {}
+
+// ConnectionClosed is the library's last word. What keeps it to one is a check
+// that two goroutines may pass.
+func (c *callbacks) ConnectionClosed() { c.close.Do(func() { close(c.closed) }) }
+
+// ManagedAccounts is half of the introduction.
+func (c *callbacks) ManagedAccounts(accounts []string) {
+	if c.hasAccounts {
+		return
+	}
+	// A list that ends in a comma gives an empty element.
+	c.accounts = slices.DeleteFunc(slices.Clone(accounts), func(a string) bool { return a == "" })
+	c.hasAccounts = true
+	c.introduce()
+}
+
+// NextValidID is the other half.
+func (c *callbacks) NextValidID(id int64) {
+	if c.hasNextID {
+		return
+	}
+	c.nextValidID, c.hasNextID = id, true
+	c.introduce()
+}
+
+func (c *callbacks) introduce() {
+	if c.hasAccounts && c.hasNextID {
+		close(c.introduced)
+	}
+}
+
+// CurrentTime answers a probe.
+func (c *callbacks) CurrentTime(seconds int64) {
+	number, answer, ok := c.probes.answer(time.Unix(seconds, 0).UTC(), time.Now())
+	switch {
+	case !ok:
+		// Nobody waits for it: a sign of life, which the tap has counted.
+	case number == opening:
+		c.news.put(connector.Opened{Attempt: c.attempt, Accounts: c.accounts, NextValidID: c.nextValidID, Answer: answer})
+	default:
+		c.news.put(connector.Answered{Attempt: c.attempt, Number: number, Answer: answer})
+	}
+}
+
+// Error brings the gateway's errors and notices, and the library's own.
+func (c *callbacks) Error(id, at, code int64, message, _ string) {
+	if code == ibapi.UNKNOWN_ID.Code || code == ibapi.BAD_MESSAGE.Code {
+		id = ibapi.NO_VALID_ID // the library puts the message's id in place of a request's
+	}
+	if len(message) > maxMessage {
+		// Masked before it is cut: half an account id is not recognised.
+		message = cut(events.MaskAccounts(message), maxMessage)
+	}
+	noticed := connector.Noticed{Attempt: c.attempt, RequestID: id, Code: int(code), Message: message}
+	if at > 0 {
+		noticed.ReportedAt = time.UnixMilli(at).UTC()
+	}
+	c.news.put(noticed)
+}
+
+// TickSnapshotEnd brings the session's marks back.
+func (c *callbacks) TickSnapshotEnd(id int64) {
+	if id == c.mark {
+		token(c.marks)
+	}
+}
+
+// The rest come at rate, and the defaults spend time to word a log line that
+// nobody reads; ScannerParameters' panics on a short text.
+
+func (c *callbacks) TickPrice(int64, ibapi.TickType, float64, ibapi.TickAttrib) {}
+func (c *callbacks) TickSize(int64, ibapi.TickType, ibapi.Decimal)              {}
+func (c *callbacks) TickString(int64, ibapi.TickType, string)                   {}
+func (c *callbacks) TickGeneric(int64, ibapi.TickType, float64)                 {}
+func (c *callbacks) HistoricalData(int64, *ibapi.Bar)                           {}
+func (c *callbacks) HistoricalDataUpdate(int64, *ibapi.Bar)                     {}
+func (c *callbacks) ScannerParameters(string)                                   {}

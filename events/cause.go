@@ -13,7 +13,7 @@ const (
 	CauseClosedInGreeting   Cause = "closed_during_greeting" // accepted, then closed before the session was ready
 	CauseMuteInGreeting     Cause = "mute_during_greeting"   // accepted, then silent beyond a greeting deadline
 	CauseClientIDInUse      Cause = "client_id_in_use"       // IB's error 326
-	CauseUnsupportedVersion Cause = "unsupported_version"    // IB's errors 503, 505, 506, or a version we cannot speak
+	CauseUnsupportedVersion Cause = "unsupported_version"    // IB's errors 503 and 506, or a version we cannot speak
 	CauseRejected           Cause = "rejected"               // the gateway refused the session with another code that a retry does not mend
 	CauseReset              Cause = "reset"                  // TCP reset
 	CauseClosedByGateway    Cause = "closed_by_gateway"      // orderly end of stream from the gateway

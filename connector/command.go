@@ -1,0 +1,106 @@
+package connector
+
+import (
+	"time"
+
+	"ibconn/events"
+)
+
+// commanded takes a command. Nothing is done yet: what a command wants is done
+// because the state, once it holds the command, calls for it.
+func (p Policy) commanded(s events.State, in Commanded) (events.Draft, bool) {
+	if _, known := s.Recall(in.ID); known {
+		return events.Draft{}, false
+	}
+	d := events.Draft{Correlation: in.ID, Causation: in.ID}
+	if in.Verb == events.VerbReconnect && !s.Wanted {
+		d.Event = &events.CommandRejected{
+			CommandID: in.ID, Verb: in.Verb, Code: events.ErrorStopped,
+			Message: "the connection was stopped by a disconnect command: send connect instead",
+		}
+		return d, true
+	}
+	attempt := s.Phase == events.PhaseDialing || s.Phase == events.PhaseGreeting
+	d.Event = &events.CommandAccepted{
+		CommandID: in.ID, Verb: in.Verb, Reason: quote(in.Reason),
+		UnderWay: attempt && in.Verb != events.VerbDisconnect,
+	}
+	return d, true
+}
+
+// carryOut begins the oldest command that has not been begun.
+func (p Policy) carryOut(s events.State, rec FlightRecord, now time.Time) (events.Draft, bool) {
+	for _, c := range s.Pending {
+		if c.Acted {
+			continue
+		}
+		d, ok := p.act(s, c, rec, now)
+		d.Correlation, d.Causation = c.CommandID, c.CommandID
+		return d, ok
+	}
+	return events.Draft{}, false
+}
+
+func (p Policy) act(s events.State, c events.PendingCommand, rec FlightRecord, now time.Time) (events.Draft, bool) {
+	if c.Verb == events.VerbDisconnect {
+		return stop(s, events.CauseAskedFor, c.Reason, now), true
+	}
+	if s.Phase == events.PhaseReady {
+		return events.Draft{Event: &events.SessionLost{
+			Attempt: s.Attempt.Number,
+			Cause:   events.CauseAskedFor,
+			Detail:  c.Reason,
+			Uptime:  events.Between(s.Session.OpenedAt, now),
+			RetryAt: now,
+			Traffic: rec.Traffic,
+		}}, true
+	}
+	return events.Draft{Event: &events.ConnectRequested{By: events.AskerCommand, Reason: c.Reason, RetryAt: now}}, true
+}
+
+// outcome concludes the oldest command that has come to its end.
+func (p Policy) outcome(s events.State, now time.Time) (events.Draft, bool) {
+	for _, c := range s.Pending {
+		d := events.Draft{Correlation: c.CommandID, Causation: c.CommandID}
+		took := events.Between(c.AcceptedAt, now)
+		if done(s, c) {
+			d.Event = &events.CommandCompleted{CommandID: c.CommandID, Verb: c.Verb, Took: took}
+			return d, true
+		}
+		if code, why := hopeless(s, c); code != "" {
+			d.Event = &events.CommandFailed{CommandID: c.CommandID, Verb: c.Verb, Code: code, Message: why, Took: took}
+			return d, true
+		}
+	}
+	return events.Draft{}, false
+}
+
+// done says whether the state is what the command was for.
+func done(s events.State, c events.PendingCommand) bool {
+	switch c.Verb {
+	case events.VerbDisconnect:
+		return s.Phase == events.PhaseStopped && !s.Wanted
+	case events.VerbConnect:
+		return s.Phase == events.PhaseReady
+	case events.VerbReconnect:
+		return s.Phase == events.PhaseReady && c.Acted
+	case events.VerbStatus:
+	}
+	return false
+}
+
+// hopeless says why a command that was begun will not be done.
+func hopeless(s events.State, c events.PendingCommand) (events.ErrorCode, string) {
+	switch {
+	case !changes(c.Verb):
+		return events.ErrorInternal, "this version does not know the command: another one accepted it"
+	case !c.Acted:
+	case c.Verb == events.VerbDisconnect:
+		return events.ErrorSuperseded, "a later connect command undid it"
+	case s.Phase == events.PhaseStopped && !s.Wanted:
+		return events.ErrorSuperseded, "a later disconnect command stopped the connection"
+	case s.Phase == events.PhaseTripped:
+		return events.ErrorTripped, "the gateway did not let us in: " + s.LastEnding.Cause.Sentence()
+	}
+	return "", ""
+}

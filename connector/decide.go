@@ -1,0 +1,341 @@
+package connector
+
+import (
+	"cmp"
+	"strconv"
+	"time"
+
+	"ibconn/events"
+)
+
+// Decide says what in means to a connection in state s at time now: the event
+// to record, or nothing. It is pure. One input leads to at most one event;
+// what follows from the state after it is found by deciding on [Woke] again,
+// until there is nothing more.
+func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, bool) {
+	switch in := in.(type) {
+	case Started:
+		return p.started(s, in, now)
+	case Commanded:
+		return p.commanded(s, in)
+	case ShutDown:
+		if s.Phase != events.PhaseStopped {
+			return stop(s, events.CauseShutdown, in.Reason, now), true
+		}
+	case Woke:
+		return p.due(s, in, now)
+	case Damaged:
+		return events.Draft{Event: &in.Damage}, true
+	case Abandoned:
+		return about(in.Attempt, &events.SessionAbandoned{Attempt: in.Attempt, Waited: events.MillisOf(in.Waited), Total: in.Total}), true
+	case Refused:
+		return about(in.Attempt, &events.FrameRefused{Attempt: in.Attempt, MessageID: in.MessageID, Name: in.Name, Size: in.Size}), true
+	case Reached:
+		if s.Phase == events.PhaseDialing && in.Attempt == s.Attempt.Number {
+			return p.reached(s, in, now), true
+		}
+	case Greeted:
+		if s.Phase == events.PhaseGreeting && in.Attempt == s.Attempt.Number && s.Attempt.GreetedAt.IsZero() {
+			return p.greeted(s, in, now), true
+		}
+	case Opened:
+		if s.Phase == events.PhaseGreeting && in.Attempt == s.Attempt.Number && !s.Attempt.GreetedAt.IsZero() {
+			return p.opened(s, in, now), true
+		}
+	case Answered:
+		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
+			return p.answered(s, in, now)
+		}
+	case Noticed:
+		if attempting(s) && in.Attempt == s.Attempt.Number {
+			return p.noticed(s, in, now)
+		}
+	case Ended:
+		if attempting(s) && in.Attempt == s.Attempt.Number {
+			return p.ended(s, in, now), true
+		}
+	}
+	return events.Draft{}, false
+}
+
+// attempting says whether an attempt or a session is going on.
+func attempting(s events.State) bool {
+	switch s.Phase {
+	case events.PhaseDialing, events.PhaseGreeting, events.PhaseReady:
+		return true
+	case events.PhaseIdle, events.PhaseWaiting, events.PhaseTripped, events.PhaseStopped:
+	}
+	return false
+}
+
+// about makes an event belong to an attempt.
+func about(attempt uint64, e events.Event) events.Draft {
+	return events.Draft{Event: e, Correlation: "attempt-" + strconv.FormatUint(attempt, 10)}
+}
+
+// started makes the log say that whatever was going on is over, or that the
+// connection is wanted. A failure that was only our own process's end does not
+// count against the gateway.
+func (p Policy) started(s events.State, in Started, now time.Time) (events.Draft, bool) {
+	switch s.Phase {
+	case events.PhaseReady:
+		return about(s.Attempt.Number, &events.SessionLost{
+			Attempt:  s.Attempt.Number,
+			Cause:    events.CauseProcessRestarted,
+			Uptime:   events.Between(s.Session.OpenedAt, in.LastEventAt),
+			Away:     events.Between(in.LastEventAt, now),
+			Failures: p.failuresBefore(s, in.LastEventAt),
+			RetryAt:  now,
+		}), true
+	case events.PhaseDialing, events.PhaseGreeting:
+		return p.failed(s, events.CauseProcessRestarted, "", 0, s.Failures, 0, FlightRecord{}, now), true
+	case events.PhaseStopped:
+		if !s.Wanted {
+			return events.Draft{}, false
+		}
+	case events.PhaseIdle, events.PhaseWaiting, events.PhaseTripped:
+	}
+	return events.Draft{Event: &events.ConnectRequested{By: events.AskerStart, RetryAt: now}}, true
+}
+
+func (p Policy) reached(s events.State, in Reached, now time.Time) events.Draft {
+	return about(in.Attempt, &events.GatewayReached{
+		Attempt:    in.Attempt,
+		Remote:     in.Remote,
+		Took:       events.Between(s.Attempt.StartedAt, now),
+		DeadlineAt: now.Add(p.GreetingTimeout),
+	})
+}
+
+func (p Policy) greeted(s events.State, in Greeted, now time.Time) events.Draft {
+	return about(in.Attempt, &events.GatewayGreeted{
+		Attempt:       in.Attempt,
+		ServerVersion: in.ServerVersion,
+		GatewayTime:   quote(in.GatewayTime),
+		Took:          events.Between(s.Attempt.StartedAt, now),
+		DeadlineAt:    s.Attempt.ReachedAt.Add(p.ReadyTimeout),
+	})
+}
+
+func (p Policy) opened(s events.State, in Opened, now time.Time) events.Draft {
+	accounts := make([]string, 0, min(len(in.Accounts), maxAccounts))
+	for _, a := range in.Accounts[:cap(accounts)] {
+		accounts = append(accounts, maskAccount(a))
+	}
+	next := now.Add(p.HeartbeatEvery)
+	return about(in.Attempt, &events.SessionOpened{
+		Attempt:       in.Attempt,
+		ServerVersion: s.Attempt.ServerVersion,
+		ClientID:      s.Attempt.ClientID,
+		Endpoint:      s.Attempt.Endpoint,
+		Accounts:      accounts,
+		NextValidID:   in.NextValidID,
+		Took:          events.Between(s.Attempt.StartedAt, now),
+		RTT:           events.Between(in.Answer.SentAt, in.Answer.ReceivedAt),
+		Skew:          in.Answer.skew(),
+		Outage:        events.Between(s.OutageSince, now),
+		NextProbeAt:   next,
+		AnswerBy:      next.Add(p.HeartbeatTimeout),
+	})
+}
+
+// skew returns the gateway's clock minus ours. The gateway answers in whole
+// seconds, so its time is taken as the middle of that second, and compared
+// with the middle of the round trip.
+func (a Answer) skew() events.Millis {
+	middle := a.SentAt.Add(a.ReceivedAt.Sub(a.SentAt) / 2)
+	return events.MillisOf(a.Gateway.Add(time.Second / 2).Sub(middle))
+}
+
+// ended turns the end of a socket into a failed attempt or a lost session,
+// whichever it was.
+func (p Policy) ended(s events.State, in Ended, now time.Time) events.Draft {
+	cause := cmp.Or(in.Cause, events.CauseOther)
+	if s.Phase == events.PhaseReady {
+		return p.lost(s, cause, in.Detail, in.Record, now)
+	}
+	if s.Phase == events.PhaseGreeting && cause == events.CauseClosedByGateway {
+		cause = events.CauseClosedInGreeting
+	}
+	return p.failed(s, cause, in.Detail, 0, s.Failures+1, p.retryDelay(s.Failures+1, roll(s)), in.Record, now)
+}
+
+// failed ends the present attempt.
+func (p Policy) failed(s events.State, cause events.Cause, detail string, code, failures int, delay time.Duration, rec FlightRecord, now time.Time) events.Draft {
+	return about(s.Attempt.Number, &events.DialFailed{
+		Attempt:  s.Attempt.Number,
+		Stage:    s.Phase,
+		Cause:    cause,
+		Detail:   quote(detail),
+		Code:     code,
+		Took:     events.Between(s.Attempt.StartedAt, now),
+		Failures: failures,
+		RetryAt:  now.Add(delay),
+		RetryIn:  events.MillisOf(delay),
+		Traffic:  rec.Traffic,
+		Flight:   rec.Frames,
+	})
+}
+
+// lost ends the present session.
+func (p Policy) lost(s events.State, cause events.Cause, detail string, rec FlightRecord, now time.Time) events.Draft {
+	failures := p.failuresBefore(s, now) + 1
+	delay := p.retryDelay(failures, roll(s))
+	return about(s.Attempt.Number, &events.SessionLost{
+		Attempt:  s.Attempt.Number,
+		Cause:    cause,
+		Detail:   quote(detail),
+		Uptime:   events.Between(s.Session.OpenedAt, now),
+		Silent:   events.Between(rec.Traffic.HeardAt, now),
+		Failures: failures,
+		RetryAt:  now.Add(delay),
+		RetryIn:  events.MillisOf(delay),
+		Traffic:  rec.Traffic,
+		Flight:   rec.Frames,
+	})
+}
+
+// failuresBefore returns the failures in a row before the present session
+// ended at a time. A session that was ready for long enough forgets them, so
+// that its first retry comes at once.
+func (p Policy) failuresBefore(s events.State, end time.Time) int {
+	if end.Sub(s.Session.OpenedAt) >= p.StableAfter {
+		return 0
+	}
+	return s.Failures
+}
+
+func stop(s events.State, cause events.Cause, reason string, now time.Time) events.Draft {
+	e := &events.Stopped{Cause: cause, Reason: quote(reason)}
+	if attempting(s) {
+		e.Attempt = s.Attempt.Number
+		e.Uptime = events.Between(s.Session.OpenedAt, now)
+	}
+	return events.Draft{Event: e}
+}
+
+// due finds what the state and the time alone call for.
+func (p Policy) due(s events.State, in Woke, now time.Time) (events.Draft, bool) {
+	if d, ok := p.outcome(s, now); ok {
+		return d, true
+	}
+	if d, ok := p.carryOut(s, in.Record, now); ok {
+		return d, true
+	}
+	switch s.Phase {
+	case events.PhaseWaiting, events.PhaseTripped:
+		return p.dueWaiting(s, now)
+	case events.PhaseDialing, events.PhaseGreeting:
+		return p.dueAttempting(s, in.Record, now)
+	case events.PhaseReady:
+		return p.dueReady(s, in, now)
+	case events.PhaseIdle, events.PhaseStopped:
+	}
+	return events.Draft{}, false
+}
+
+func (p Policy) dueWaiting(s events.State, now time.Time) (events.Draft, bool) {
+	if s.Failures >= p.BreakerAfter && !s.Breaker.Open {
+		return events.Draft{Event: &events.BreakerOpened{Failures: s.Failures, ProbeAt: s.RetryAt}}, true
+	}
+	if now.Before(s.RetryAt) {
+		return events.Draft{}, false
+	}
+	attempt := s.Attempt.Number + 1
+	return about(attempt, &events.DialStarted{
+		Attempt:    attempt,
+		Endpoint:   p.Endpoint,
+		ClientID:   p.ClientID,
+		Probe:      s.Breaker.Open,
+		Failures:   s.Failures,
+		DeadlineAt: now.Add(p.DialTimeout),
+	}), true
+}
+
+func (p Policy) dueAttempting(s events.State, rec FlightRecord, now time.Time) (events.Draft, bool) {
+	if now.Before(s.Attempt.DeadlineAt) {
+		return events.Draft{}, false
+	}
+	cause, detail := events.CauseDialTimeout, "no answer within "+p.DialTimeout.String()
+	if s.Phase == events.PhaseGreeting {
+		cause, detail = events.CauseMuteInGreeting, "no version within "+p.GreetingTimeout.String()
+		if !s.Attempt.GreetedAt.IsZero() {
+			detail = "version " + strconv.Itoa(s.Attempt.ServerVersion) + " answered, but no nextValidId, managedAccounts and currentTime within " + p.ReadyTimeout.String()
+		}
+	}
+	failures := s.Failures + 1
+	return p.failed(s, cause, detail, 0, failures, p.retryDelay(failures, roll(s)), rec, now), true
+}
+
+func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, bool) {
+	heard := in.Record.Traffic.HeardAt
+	switch h := s.Heartbeat; {
+	case s.Breaker.Open:
+		return about(s.Attempt.Number, &events.BreakerClosed{Attempt: s.Attempt.Number, Open: events.Between(s.Breaker.Since, now)}), true
+	case h.Misses >= p.HeartbeatMisses:
+		detail := strconv.Itoa(h.Misses) + " answers missed in a row"
+		return p.lost(s, events.CauseHeartbeatLost, detail, in.Record, now), true
+	case h.Misses > 0 && s.Session.StaleSince.IsZero():
+		return about(s.Attempt.Number, &events.SessionStale{Attempt: s.Attempt.Number, Misses: h.Misses, Silent: events.Between(heard, now)}), true
+	case h.Misses == 0 && !s.Session.StaleSince.IsZero():
+		return about(s.Attempt.Number, &events.SessionFresh{Attempt: s.Attempt.Number, Stale: events.Between(s.Session.StaleSince, now)}), true
+	case !in.ProbedAt.IsZero() && !now.Before(in.ProbedAt.Add(p.HeartbeatTimeout)):
+		return p.missed(s, in.ProbedAt, heard, now), true
+	}
+	return events.Draft{}, false
+}
+
+// answered records an answer to the newest probe, in time or late. Any other
+// answer is only bytes, which the tap has counted.
+func (p Policy) answered(s events.State, in Answered, now time.Time) (events.Draft, bool) {
+	if in.Number == 0 {
+		return events.Draft{}, false
+	}
+	sent := in.Answer.SentAt.UTC()
+	e := &events.HeartbeatAnswered{
+		Attempt: in.Attempt,
+		Number:  in.Number,
+		SentAt:  sent,
+		RTT:     events.Between(sent, in.Answer.ReceivedAt),
+		Skew:    in.Answer.skew(),
+	}
+	switch in.Number {
+	case s.Heartbeat.Number + 1:
+		e.NextProbeAt = latest(now, sent.Add(p.HeartbeatEvery))
+		e.AnswerBy = e.NextProbeAt.Add(p.HeartbeatTimeout)
+	case s.Heartbeat.Number:
+		// Called missed already, and the next probe may have been sent: its
+		// schedule stands.
+		e.Late = true
+		e.NextProbeAt, e.AnswerBy = s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy
+	default:
+		return events.Draft{}, false
+	}
+	return about(in.Attempt, e), true
+}
+
+// missed records that the newest probe was not answered in time. Other bytes
+// since it was sent are life enough for the session, so then the miss does not
+// count. Otherwise the next probe goes out at once, which IB's spacing allows
+// because the timeout is no shorter than it.
+func (p Policy) missed(s events.State, probed, heard, now time.Time) events.Draft {
+	misses, next := s.Heartbeat.Misses+1, now
+	if heard.After(probed) {
+		misses, next = 0, latest(now, probed.Add(p.HeartbeatEvery))
+	}
+	return about(s.Attempt.Number, &events.HeartbeatMissed{
+		Attempt:     s.Attempt.Number,
+		Number:      s.Heartbeat.Number + 1,
+		Misses:      misses,
+		Silent:      events.Between(heard, now),
+		NextProbeAt: next,
+		AnswerBy:    next.Add(p.HeartbeatTimeout),
+	})
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,216 @@
+package connector_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"ibconn/connector"
+	"ibconn/events"
+)
+
+// gateway is a gateway as the connector sees it, at the height of
+// connector.Session. Each attempt plays the next script; the last script is
+// played again for ever.
+type gateway struct {
+	scripts [][]step
+	linger  time.Duration // how long a session takes to be torn down
+
+	mu       sync.Mutex
+	attempts []*session
+}
+
+// step is one thing that a session does. What it waits for ends with ctx.
+type step func(ctx context.Context, s *session)
+
+// session is one attempt at the gateway.
+type session struct {
+	order  connector.Order
+	script []step
+	linger time.Duration
+	report func(connector.Input)
+
+	mu      sync.Mutex
+	heardAt time.Time
+	probes  []time.Time // when each was sent
+	begunAt time.Time
+	endedAt time.Time // when its socket was closed
+	gone    bool      // nothing of it is left
+
+	sent chan probe
+}
+
+type probe struct {
+	number uint64
+	at     time.Time
+}
+
+func (g *gateway) Attempt(o connector.Order) connector.Session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	script := g.scripts[min(len(g.attempts), len(g.scripts)-1)]
+	s := &session{order: o, script: script, linger: g.linger, sent: make(chan probe, 64)}
+	g.attempts = append(g.attempts, s)
+	return s
+}
+
+// sessions returns the attempts made so far.
+func (g *gateway) sessions() []*session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.attempts)
+}
+
+// open returns how many sockets are open.
+func (g *gateway) open() int {
+	n := 0
+	for _, s := range g.sessions() {
+		s.mu.Lock()
+		if !s.begunAt.IsZero() && s.endedAt.IsZero() {
+			n++
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// left returns how many sessions are not torn down.
+func (g *gateway) left() int {
+	n := 0
+	for _, s := range g.sessions() {
+		s.mu.Lock()
+		if !s.begunAt.IsZero() && !s.gone {
+			n++
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+func (s *session) Run(ctx context.Context, report func(connector.Input)) {
+	s.report = report
+	s.at(func() { s.begunAt = time.Now() })
+	for _, step := range s.script {
+		if ctx.Err() == nil {
+			step(ctx, s)
+		}
+	}
+	s.at(func() { s.endedAt = time.Now() })
+	if s.linger > 0 {
+		<-time.After(s.linger)
+	}
+	s.at(func() { s.gone = true })
+}
+
+func (s *session) at(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+func (s *session) Probe(number uint64) {
+	now := time.Now()
+	s.at(func() { s.probes = append(s.probes, now) })
+	select {
+	case s.sent <- probe{number, now}:
+	default:
+	}
+}
+
+func (s *session) Record() connector.FlightRecord {
+	return connector.FlightRecord{Traffic: s.Traffic()}
+}
+
+func (s *session) Traffic() events.Traffic {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return events.Traffic{BytesIn: 1, HeardAt: s.heardAt}
+}
+
+func (s *session) hear() { s.at(func() { s.heardAt = time.Now().UTC() }) }
+
+func (s *session) number() uint64 { return s.order.Attempt }
+
+// after lets d pass, or less if the session ends before.
+func after(d time.Duration) step {
+	return func(ctx context.Context, _ *session) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// mute says nothing until the session is closed.
+func mute(ctx context.Context, _ *session) { <-ctx.Done() }
+
+func end(cause events.Cause) step {
+	return func(_ context.Context, s *session) {
+		s.report(connector.Ended{Attempt: s.number(), Cause: cause, Record: s.Record()})
+	}
+}
+
+func reach(_ context.Context, s *session) {
+	s.report(connector.Reached{Attempt: s.number(), Remote: s.order.Endpoint})
+}
+
+// open greets and gets ready.
+func open(_ context.Context, s *session) {
+	s.hear()
+	now := time.Now()
+	s.report(connector.Greeted{Attempt: s.number(), ServerVersion: 203})
+	s.report(connector.Opened{
+		Attempt: s.number(), Accounts: []string{"DU1234567"}, NextValidID: 1,
+		Answer: connector.Answer{SentAt: now, ReceivedAt: now, Gateway: now.Truncate(time.Second)},
+	})
+}
+
+// say sends a notice.
+func say(code int, message string) step {
+	return func(_ context.Context, s *session) {
+		s.hear()
+		s.report(connector.Noticed{Attempt: s.number(), RequestID: -1, Code: code, Message: message})
+	}
+}
+
+// serve answers probes for d; without d, until the session is closed.
+func serve(d time.Duration) step {
+	return func(ctx context.Context, s *session) {
+		var over <-chan time.Time
+		if d > 0 {
+			over = time.After(d)
+		}
+		for {
+			select {
+			case p := <-s.sent:
+				s.hear()
+				s.report(connector.Answered{Attempt: s.number(), Number: p.number, Answer: connector.Answer{
+					SentAt: p.at, ReceivedAt: time.Now(), Gateway: p.at.Truncate(time.Second),
+				}})
+			case <-over:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// chatter hears bytes every second and answers nothing.
+func chatter(ctx context.Context, s *session) {
+	for ctx.Err() == nil {
+		s.hear()
+		after(time.Second)(ctx, s)
+	}
+}
+
+var (
+	refuse = []step{after(time.Millisecond), end(events.CauseRefused)}
+	well   = []step{after(time.Millisecond), reach, after(10 * time.Millisecond), open, serve(0)}
+)
+
+// then begins as a session that gets ready and goes on with steps.
+func then(steps ...step) []step { return append(slices.Clone(well[:4]), steps...) }

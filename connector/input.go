@@ -1,0 +1,137 @@
+package connector
+
+import (
+	"time"
+
+	"ibconn/events"
+)
+
+// Input is something that may move a connection: a fact observed, a command,
+// or the passing of time. Facts about an attempt carry its number, and a fact
+// about any attempt but the present one is ignored: it is late news.
+//
+//sumtype:decl
+type Input interface{ isInput() }
+
+// Started is the first input of every run. What the log says was going on is
+// over, since the process that did it is gone; Started makes the log say so.
+type Started struct {
+	// LastEventAt is when the process before this one wrote its last event,
+	// heartbeats included; zero when there was none.
+	LastEventAt time.Time
+}
+
+// Reached says that TCP to the gateway is open.
+type Reached struct {
+	Attempt uint64
+	Remote  string // the address that accepted
+}
+
+// Greeted says that the gateway answered the API handshake.
+type Greeted struct {
+	Attempt       uint64
+	ServerVersion int
+	GatewayTime   string
+}
+
+// Opened says that everything a ready session takes has come: the handshake,
+// nextValidId, managedAccounts and one answer to reqCurrentTime.
+type Opened struct {
+	Attempt     uint64
+	Accounts    []string // as the gateway sent them
+	NextValidID int64
+	Answer      Answer // to that reqCurrentTime
+}
+
+// Answer is the gateway's reply to one reqCurrentTime.
+type Answer struct {
+	SentAt     time.Time // when the request left
+	ReceivedAt time.Time // when the reply came
+	Gateway    time.Time // what it said, in whole seconds
+}
+
+// Ended says that an attempt's socket or session is over.
+type Ended struct {
+	Attempt uint64
+	Cause   events.Cause
+	Detail  string // the system's words
+	Record  FlightRecord
+}
+
+// FlightRecord is what a session's tap saw: counts, and the last frames.
+type FlightRecord struct {
+	Traffic events.Traffic
+	Frames  []events.FlightFrame
+}
+
+// Answered says that a heartbeat probe was answered.
+type Answered struct {
+	Attempt uint64
+	Number  uint64 // the probe's
+	Answer  Answer
+}
+
+// Noticed says that the gateway sent an error or a notice.
+type Noticed struct {
+	Attempt    uint64
+	RequestID  int64
+	Code       int
+	Message    string
+	ReportedAt time.Time // the gateway's own time of it; zero when it sent none
+}
+
+// Refused says that the safety catch kept a message from the gateway. It is
+// taken whatever the attempt: what somebody tried to send must not go unseen.
+type Refused struct {
+	Attempt   uint64
+	MessageID int
+	Name      string
+	Size      int
+}
+
+// Abandoned says that the API library did not let go of a session in time. It
+// comes, and is taken, when its attempt is long over.
+type Abandoned struct {
+	Attempt uint64
+	Waited  time.Duration
+	Total   uint64 // of this process so far
+}
+
+// Commanded says that a command came. Its ID is never empty, and its verb is
+// one that changes something.
+type Commanded struct {
+	ID     string
+	Verb   events.Verb
+	Reason string
+}
+
+// Damaged says that the log does not hold what it must hold.
+type Damaged struct{ Damage events.LogDamaged }
+
+// ShutDown says that the process is to end.
+type ShutDown struct{ Reason string }
+
+// Woke says that time has passed. It also carries what the present attempt's
+// tap has seen, for a decision that hangs on silence and for the record of a
+// session that the decision ends.
+type Woke struct {
+	Record FlightRecord
+	// ProbedAt is when the probe that is owed an answer was sent; zero while
+	// it was not. A probe that goes out late, because we were held up, has as
+	// long as any other to be answered.
+	ProbedAt time.Time
+}
+
+func (Started) isInput()   {}
+func (Reached) isInput()   {}
+func (Greeted) isInput()   {}
+func (Opened) isInput()    {}
+func (Ended) isInput()     {}
+func (Answered) isInput()  {}
+func (Noticed) isInput()   {}
+func (Refused) isInput()   {}
+func (Abandoned) isInput() {}
+func (Commanded) isInput() {}
+func (Damaged) isInput()   {}
+func (ShutDown) isInput()  {}
+func (Woke) isInput()      {}

@@ -1,0 +1,163 @@
+package connector_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ibconn/connector"
+	"ibconn/events"
+)
+
+// FuzzDecide plays any sequence of inputs, crashes and passing time. What must
+// hold is checked by the story at each event and at rest, and of the whole log
+// at the end.
+func FuzzDecide(f *testing.F) {
+	allowed := moves(f)
+	for _, seed := range []string{
+		"S",                              // a start
+		"SrgoTtTaTaE",                    // a session with heartbeats, and its end
+		"SrgotTtTtTtT",                   // a session that falls silent
+		"SEEETETETETETETETETETETEt",      // the breaker
+		"SrgonA1nB2nC3nD4E",              // notices
+		"SrgoR1srgoD2C3srgC4R4C4xrgoD5x", // commands, and crashes among them
+		"SrgoDyxCyxRyxrgo",               // crashes between a command and its effect
+		"SrnE1rgnE2oQ",                   // refusals, and a shutdown
+		"SoragOEQxhhhxzzz",               // news out of turn
+		strings.Repeat("SrgotTaE", 20),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		s := newStory(t)
+		s.allowed = allowed
+		for i := range min(len(script), 300) {
+			arg := byte(0)
+			if i+1 < len(script) {
+				arg = script[i+1]
+			}
+			s.step(script[i], arg)
+		}
+		s.check()
+		s.finish()
+	})
+}
+
+// step reads one byte of a script; arg, the byte after it, is a step of its
+// own too.
+func (s *story) step(op, arg byte) {
+	s.Helper()
+	attempt := s.state.Attempt.Number
+	if arg&0x80 != 0 {
+		attempt += uint64(arg) - 0x90 // mostly another attempt
+	}
+	switch op {
+	case 'S', 'x':
+		s.restart()
+	case 'y': // the log ends after the command, before its effect
+		if draft, ok := s.decide(connector.Commanded{ID: commandID(arg), Verb: verbs[int(arg)%len(verbs)]}); ok {
+			s.record(draft)
+		}
+		s.restart()
+	case 'Q':
+		s.give(connector.ShutDown{Reason: "terminated"})
+		s.restart()
+	case 'r':
+		s.give(connector.Reached{Attempt: attempt})
+	case 'g':
+		s.give(connector.Greeted{Attempt: attempt, ServerVersion: int(arg), GatewayTime: string(rune(arg))})
+	case 'o':
+		s.probed, s.probedAt = 0, time.Time{}
+		s.give(connector.Opened{Attempt: attempt, Accounts: []string{strings.Repeat("U", int(arg)) + "1234567"}})
+	case 'a':
+		s.give(connector.Answered{Attempt: attempt, Number: s.state.Heartbeat.Number + 2 - uint64(arg%4), Answer: s.answer(s.probedAt, time.Duration(arg)*time.Millisecond)})
+	case 'E', 'O':
+		s.give(connector.Ended{Attempt: attempt, Cause: slices.Concat(events.Causes, []events.Cause{""})[int(arg)%(len(events.Causes)+1)]})
+	case 'n':
+		code := notices[int(arg)%len(notices)]
+		s.give(connector.Noticed{Attempt: attempt, Code: code, Message: string([]byte{arg, op}) + " connection is OK:usfarm"})
+	case 'f':
+		s.give(connector.Refused{Attempt: max(attempt, 1), MessageID: int(arg)})
+	case 'b':
+		s.give(connector.Abandoned{Attempt: max(attempt, 1), Waited: time.Duration(arg) * time.Second})
+	case 'd':
+		s.give(connector.Damaged{Damage: events.LogDamaged{Finding: events.FindingHash, Found: uint64(arg)}})
+	case 'C':
+		s.command(commandID(arg), events.VerbConnect)
+	case 'R':
+		s.command(commandID(arg), events.VerbReconnect)
+	case 'D':
+		s.command(commandID(arg), events.VerbDisconnect)
+	case 'U':
+		s.command(commandID(arg), events.Verb(rune(arg)))
+	case 'h':
+		s.heard = s.now.Add(time.Duration(arg) * time.Millisecond)
+	case 't': // to the next thing that is due
+		plan := connector.PlanFor(s.state)
+		at := plan.WakeAt
+		if plan.Probe > s.probed {
+			at = plan.ProbeAt
+		}
+		if at.Before(s.now) {
+			at = s.now
+		}
+		s.passTo(at)
+	default:
+		s.pass(time.Duration(op) * time.Duration(arg) * time.Millisecond)
+	}
+}
+
+var (
+	verbs   = []events.Verb{events.VerbConnect, events.VerbReconnect, events.VerbDisconnect, "subscribe"}
+	notices = []int{326, 327, 503, 504, 506, 507, 1100, 1101, 1102, 1300, 2103, 2104, 2105, 2108, 2110, 2119, 2157, 162, 100, 0, -1, 77777}
+)
+
+// commandID makes ids that come again now and then.
+func commandID(arg byte) string { return "command-" + string('a'+rune(arg%16)) }
+
+// finish lets the gateway be well from now on: whatever came before, the
+// connection must get ready, unless it was told to stay away, and every
+// command have its outcome.
+func (s *story) finish() {
+	s.Helper()
+	for range 20 {
+		switch s.state.Phase {
+		case events.PhaseIdle:
+			s.give(connector.Started{})
+		case events.PhaseWaiting, events.PhaseTripped:
+			s.passTo(later(s.state.RetryAt, s.now))
+		case events.PhaseDialing:
+			s.give(s.reached())
+		case events.PhaseGreeting:
+			if s.state.Attempt.GreetedAt.IsZero() {
+				s.give(s.greeted())
+			}
+			s.give(s.opened())
+		case events.PhaseStopped:
+			if s.state.Wanted {
+				s.restart()
+				continue
+			}
+			s.settled()
+			return
+		case events.PhaseReady:
+			s.settled()
+			return
+		}
+	}
+	s.Fatalf("the connection stays %s though the gateway is well", s.state.Phase)
+}
+
+func (s *story) settled() {
+	s.Helper()
+	s.give(s.woke())
+	if len(s.state.Pending) > 0 {
+		s.Errorf("%s, and %+v is without an outcome", s.state.Phase, s.state.Pending)
+	}
+	for _, c := range s.state.Recent {
+		if c.Status == events.StatusAccepted {
+			s.Errorf("%s, and command %s is still called accepted", s.state.Phase, c.CommandID)
+		}
+	}
+}

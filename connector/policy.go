@@ -1,0 +1,124 @@
+package connector
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"ibconn/events"
+)
+
+// Policy is every number the connector decides by. Begin with
+// [DefaultPolicy]; Validate says what is allowed.
+type Policy struct {
+	Endpoint string // the gateway's host:port
+	ClientID int64  // the API client id, 0 to 2147483646
+
+	DialTimeout     time.Duration // for TCP to open
+	GreetingTimeout time.Duration // from then, for the gateway to answer its version
+	ReadyTimeout    time.Duration // from TCP open, for the session to be ready; not below GreetingTimeout
+
+	HeartbeatEvery   time.Duration // between probes; at least 1 s
+	HeartbeatTimeout time.Duration // for the answer to one; at least 1 s
+	HeartbeatMisses  int           // answers missed in a row that lose the session; at least 1
+
+	BackoffBase  time.Duration // the most the second retry in a row waits; doubles with each further one
+	BackoffCap   time.Duration // the most any retry waits
+	StableAfter  time.Duration // how long a session must be ready for the failures in a row to start anew
+	BreakerAfter int           // failures in a row that open the breaker
+	BreakerProbe time.Duration // between attempts while it is open
+}
+
+// ProbeSpacing is the least time between two reqCurrentTime: the gateway does
+// not answer a second one within the same second (ib_insync #604).
+const ProbeSpacing = time.Second
+
+// maxClientID is the largest client id: in protobuf sessions ids are int32, and
+// the library takes 2147483647 for "unset".
+const maxClientID = 1<<31 - 2
+
+// DefaultPolicy returns the policy for a gateway with everything else at its
+// default.
+func DefaultPolicy(endpoint string, clientID int64) Policy {
+	return Policy{
+		Endpoint: endpoint,
+		ClientID: clientID,
+
+		DialTimeout:     5 * time.Second,
+		GreetingTimeout: 10 * time.Second,
+		ReadyTimeout:    15 * time.Second,
+
+		HeartbeatEvery:   15 * time.Second,
+		HeartbeatTimeout: 5 * time.Second,
+		HeartbeatMisses:  2,
+
+		BackoffBase:  time.Second,
+		BackoffCap:   time.Minute,
+		StableAfter:  time.Minute,
+		BreakerAfter: 8,
+		BreakerProbe: time.Minute,
+	}
+}
+
+// Validate returns an error that names every value that is out of range and
+// what is allowed, or nil.
+func (p Policy) Validate() error {
+	var errs []error
+	refuse := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	host, port, err := net.SplitHostPort(p.Endpoint)
+	refuse(err == nil && host != "" && port != "", "gateway %q: want HOST:PORT, such as 127.0.0.1:4002", p.Endpoint)
+	refuse(p.ClientID >= 0 && p.ClientID <= maxClientID, "client id %d: want 0 to %d", p.ClientID, maxClientID)
+	for _, d := range []struct {
+		name        string
+		value, from time.Duration
+	}{
+		{"dial timeout", p.DialTimeout, time.Millisecond},
+		{"greeting timeout", p.GreetingTimeout, time.Millisecond},
+		{"ready timeout", p.ReadyTimeout, p.GreetingTimeout},
+		{"heartbeat", p.HeartbeatEvery, ProbeSpacing},
+		{"heartbeat timeout", p.HeartbeatTimeout, ProbeSpacing},
+		{"backoff base", p.BackoffBase, time.Millisecond},
+		{"backoff cap", p.BackoffCap, p.BackoffBase},
+		{"stable after", p.StableAfter, 0},
+		{"breaker probe", p.BreakerProbe, time.Millisecond},
+	} {
+		refuse(d.value >= d.from, "%s %v: want at least %v", d.name, d.value, d.from)
+	}
+	refuse(p.HeartbeatMisses >= 1, "heartbeat misses %d: want at least 1", p.HeartbeatMisses)
+	refuse(p.BreakerAfter >= 1, "breaker after %d failures: want at least 1", p.BreakerAfter)
+	return errors.Join(errs...)
+}
+
+// retryDelay returns how long to wait after so many failures in a row: not at
+// all after the first; then a random part of a span that doubles up to the cap
+// ("full jitter"); and the probe's interval once the breaker is due to open.
+func (p Policy) retryDelay(failures int, dice float64) time.Duration {
+	switch {
+	case failures >= p.BreakerAfter:
+		return p.BreakerProbe
+	case failures <= 1:
+		return 0
+	}
+	span := p.BackoffCap
+	// Halving the cap, rather than doubling the base, cannot overflow.
+	if doublings := failures - 2; p.BackoffBase <= p.BackoffCap>>doublings {
+		span = p.BackoffBase << doublings
+	}
+	return time.Duration(dice * float64(span))
+}
+
+// roll is the dice of one attempt, in [0, 1): the same for the same attempt of
+// the same holder, so that Decide stays a pure function, and different between
+// connections and processes, so that they do not return in step.
+func roll(s events.State) float64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, s.Connection, "\x00", s.Instance, "\x00", s.Epoch)
+	return rand.New(rand.NewPCG(h.Sum64(), s.Attempt.Number)).Float64()
+}

@@ -1,0 +1,56 @@
+package connector_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"ibconn/connector"
+)
+
+func TestValidateNamesEveryValueOutOfRange(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		change func(*connector.Policy)
+		want   []string // parts of the error; none means valid
+	}{
+		{"the default", func(*connector.Policy) {}, nil},
+		{"an IPv6 endpoint", func(p *connector.Policy) { p.Endpoint = "[::1]:4002" }, nil},
+		{"the largest client id", func(p *connector.Policy) { p.ClientID = 1<<31 - 2 }, nil},
+		{"the shortest heartbeat", func(p *connector.Policy) { p.HeartbeatEvery, p.HeartbeatTimeout = time.Second, time.Second }, nil},
+		{"no stability asked for", func(p *connector.Policy) { p.StableAfter = 0 }, nil},
+		{"one failure trips", func(p *connector.Policy) { p.BreakerAfter = 1 }, nil},
+
+		{"no endpoint", func(p *connector.Policy) { p.Endpoint = "" }, []string{"gateway"}},
+		{"no port", func(p *connector.Policy) { p.Endpoint = "localhost" }, []string{`gateway "localhost"`, "HOST:PORT"}},
+		{"an empty port", func(p *connector.Policy) { p.Endpoint = "localhost:" }, []string{`gateway "localhost:"`}},
+		{"an empty host", func(p *connector.Policy) { p.Endpoint = ":4002" }, []string{`gateway ":4002"`}},
+		{"a negative client id", func(p *connector.Policy) { p.ClientID = -1 }, []string{"client id -1", "2147483646"}},
+		{"the library's unset", func(p *connector.Policy) { p.ClientID = 1<<31 - 1 }, []string{"client id 2147483647"}},
+		{"no dial timeout", func(p *connector.Policy) { p.DialTimeout = 0 }, []string{"dial timeout 0s"}},
+		{"no greeting timeout", func(p *connector.Policy) { p.GreetingTimeout = 0 }, []string{"greeting timeout 0s"}},
+		{"ready before greeted", func(p *connector.Policy) { p.ReadyTimeout = p.GreetingTimeout - 1 }, []string{"ready timeout", "at least 10s"}},
+		{"probes too close", func(p *connector.Policy) { p.HeartbeatEvery = time.Second - 1 }, []string{"heartbeat 999.999999ms", "at least 1s"}},
+		{"answers too fast", func(p *connector.Policy) { p.HeartbeatTimeout = time.Second - 1 }, []string{"heartbeat timeout"}},
+		{"no miss allowed", func(p *connector.Policy) { p.HeartbeatMisses = 0 }, []string{"heartbeat misses 0"}},
+		{"no backoff", func(p *connector.Policy) { p.BackoffBase = 0 }, []string{"backoff base 0s"}},
+		{"a cap below the base", func(p *connector.Policy) { p.BackoffCap = p.BackoffBase - 1 }, []string{"backoff cap", "at least 1s"}},
+		{"a negative stability", func(p *connector.Policy) { p.StableAfter = -1 }, []string{"stable after -1ns"}},
+		{"no failure trips", func(p *connector.Policy) { p.BreakerAfter = 0 }, []string{"breaker after 0"}},
+		{"a probe all the time", func(p *connector.Policy) { p.BreakerProbe = 0 }, []string{"breaker probe 0s"}},
+		{"two at once", func(p *connector.Policy) { p.ClientID, p.DialTimeout = -1, 0 }, []string{"client id -1", "dial timeout 0s"}},
+	} {
+		p := testPolicy()
+		c.change(&p)
+		err := p.Validate()
+		if (err == nil) != (c.want == nil) {
+			t.Errorf("%s: Validate() = %v, want an error: %t", c.what, err, c.want != nil)
+			continue
+		}
+		for _, part := range c.want {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: Validate() = %q, want %q in it", c.what, err, part)
+			}
+		}
+	}
+}

@@ -1,0 +1,343 @@
+package connector
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ibconn/events"
+)
+
+// Runner keeps one connection: it owns its state, takes its inputs one by one,
+// records what they mean, and makes reality match the plan. Fill in the fields
+// and call Run once.
+type Runner struct {
+	Connection events.ConnectionID
+	Policy     Policy
+	Log        Log
+	Dialer     Dialer
+
+	Instance string        // who we are, as events name it: host name and more
+	Version  string        // the program's version
+	PID      int           // our process id
+	NewID    func() string // a new unique id at each call, from any goroutine
+
+	// Grace is how long the last events may take once Run was told to end.
+	Grace time.Duration
+
+	view   atomic.Pointer[view]
+	orders chan order
+	ended  chan struct{} // closed when Run has ended
+	once   sync.Once
+}
+
+// DefaultGrace is the grace of a Runner that names none.
+const DefaultGrace = 1500 * time.Millisecond
+
+// view is what others may see of the connection: replaced whole, never changed.
+type view struct {
+	state   events.State
+	session Session       // the one that runs; nil when none does
+	next    chan struct{} // closed when this view is replaced
+}
+
+func (r *Runner) init() {
+	r.once.Do(func() {
+		r.orders = make(chan order)
+		r.ended = make(chan struct{})
+		r.view.Store(&view{state: events.NewState(r.Connection), next: make(chan struct{})})
+	})
+}
+
+// State returns the state as of the last event recorded.
+func (r *Runner) State() events.State {
+	r.init()
+	return r.view.Load().state
+}
+
+// Run claims the connection and keeps it until ctx ends, which it records as
+// stopped before it returns context.Cause(ctx). It returns
+// events.ErrSuperseded when another writer took the connection, and another
+// error when the log cannot be read or written; in each case the session is
+// closed and every goroutine of Run has ended.
+func (r *Runner) Run(ctx context.Context) error {
+	r.init()
+	defer close(r.ended)
+	if err := r.Policy.Validate(); err != nil {
+		return fmt.Errorf("connector: policy of %s: %w", r.Connection, err)
+	}
+	// An append must not be cut off halfway: whether it was stored would not
+	// be known, and the next event would take its sequence a second time.
+	appending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	grace := r.Grace
+	if grace == 0 {
+		grace = DefaultGrace
+	}
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(appending, func() { timer.Stop() })
+	})
+	defer stop()
+
+	l := &loop{
+		Runner:    r,
+		appending: appending,
+		inputs:    make(chan Input),
+		quit:      make(chan struct{}),
+	}
+	if err := l.run(ctx); err != nil {
+		return fmt.Errorf("connector %s: %w", r.Connection, err)
+	}
+	return context.Cause(ctx)
+}
+
+// loop is one Run: the goroutine that owns the state.
+type loop struct {
+	*Runner
+	appending context.Context
+
+	state  events.State
+	head   events.Head
+	author events.Author
+
+	inputs   chan Input
+	quit     chan struct{} // closed when nobody reads inputs any more
+	sessions sync.WaitGroup
+	running  uint64             // the attempt that runs; 0 when none does
+	session  Session            // it
+	end      context.CancelFunc // ends it
+	probed   uint64             // the last probe sent in it
+	probedAt time.Time          // when
+}
+
+func (l *loop) run(ctx context.Context) error {
+	defer func() {
+		close(l.quit)
+		l.endSession()
+		l.publish()
+		l.sessions.Wait()
+	}()
+	started, damage, err := l.begin(ctx)
+	if ctx.Err() != nil {
+		return nil // before anything was begun: nothing to end, or to record
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.take(started); err != nil {
+		return err
+	}
+	for _, d := range damage {
+		if err := l.take(Damaged{Damage: d}); err != nil {
+			return err
+		}
+	}
+	return l.loop(ctx)
+}
+
+func (l *loop) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(l.sleep(wallNow()))
+		var err error
+		select {
+		case <-ctx.Done():
+			return l.shutDown(ctx)
+		case in := <-l.inputs:
+			err = l.take(in)
+		case o := <-l.orders:
+			err = l.obey(o)
+		case <-timer.C:
+			l.probe(wallNow())
+			err = l.take(l.woke())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// forever is how long the loop sleeps when only news can wake it.
+const forever = 24 * time.Hour
+
+func (l *loop) sleep(now time.Time) time.Duration {
+	plan := PlanFor(l.state)
+	at := plan.WakeAt
+	switch {
+	case plan.Probe > l.probed:
+		at = plan.ProbeAt
+	case plan.Probe != 0: // it has its time from when it was really sent
+		at = l.probedAt.Add(l.Policy.HeartbeatTimeout)
+	}
+	if at.IsZero() {
+		return forever
+	}
+	return at.Sub(now)
+}
+
+// begin reads what the log says, claims the connection, and returns the first
+// input and what is wrong with the log.
+func (l *loop) begin(ctx context.Context) (Started, []events.LogDamaged, error) {
+	var started Started
+	fold, err := load(ctx, l.Connection, l.Log)
+	if err != nil {
+		return started, nil, err
+	}
+	last, err := l.Log.LastAt(ctx)
+	if err != nil {
+		return started, nil, fmt.Errorf("newest event: %w", err)
+	}
+	l.state, l.head = fold.state, fold.head
+	l.author = events.Author{Connection: l.Connection, Source: "/ibconn/" + l.Instance, NewID: l.NewID}
+	now := wallNow()
+	claim := &events.EpochBegan{
+		Instance:      l.Instance,
+		PID:           l.PID,
+		Version:       l.Version,
+		PreviousEpoch: l.head.Epoch,
+		LastEventAt:   last,
+		Away:          events.Between(last, now),
+	}
+	if l.head.Epoch > 0 {
+		claim.PreviousPhase = l.state.Phase
+	}
+	rec, err := l.head.Next(l.author, events.Draft{Event: claim}, now)
+	if err != nil {
+		return started, nil, err
+	}
+	if err := l.Log.Claim(ctx, rec); err != nil {
+		return started, nil, fmt.Errorf("claim: %w", err)
+	}
+	l.apply(rec)
+	return Started{LastEventAt: last}, fold.damage, nil
+}
+
+// take decides on in and then on whatever the state calls for, recording each
+// event before acting on it.
+func (l *loop) take(in Input) error {
+	var cause string
+	for {
+		now := wallNow()
+		draft, ok := l.Policy.Decide(l.state, in, now)
+		_, woke := in.(Woke)
+		if !ok && woke {
+			return nil
+		}
+		if ok {
+			draft.Causation = cmp.Or(draft.Causation, cause)
+			rec, err := l.recordDraft(draft, now)
+			if err != nil {
+				return err
+			}
+			cause = rec.ID
+			l.carryOut()
+		}
+		in = l.woke()
+	}
+}
+
+func (l *loop) recordDraft(draft events.Draft, now time.Time) (events.Recorded, error) {
+	if e, ok := draft.Event.(events.StateEvent); ok {
+		after := l.state.Apply(events.Recorded{
+			Sequence: l.head.Sequence + 1, Epoch: l.head.Epoch, Time: now, Causation: draft.Causation, Event: draft.Event,
+		})
+		*e.After() = after.Standing
+	}
+	rec, err := l.head.Next(l.author, draft, now)
+	if err != nil {
+		return rec, err
+	}
+	if err := l.Log.Append(l.appending, rec); err != nil {
+		return rec, fmt.Errorf("append %s: %w", draft.Event.Type(), err)
+	}
+	l.apply(rec)
+	return rec, nil
+}
+
+func (l *loop) apply(rec events.Recorded) {
+	l.state = l.state.Apply(rec)
+	l.head = l.head.Then(rec)
+	l.publish()
+}
+
+func (l *loop) publish() {
+	old := l.view.Swap(&view{state: l.state, session: l.session, next: make(chan struct{})})
+	close(old.next)
+}
+
+// carryOut makes reality match the plan.
+func (l *loop) carryOut() {
+	plan := PlanFor(l.state)
+	if plan.Attempt.Attempt != l.running {
+		l.endSession()
+		if plan.Attempt.Attempt != 0 {
+			l.startSession(plan.Attempt)
+		}
+		l.publish()
+	}
+}
+
+func (l *loop) startSession(o Order) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(l.appending))
+	session := l.Dialer.Attempt(o)
+	l.running, l.session, l.end = o.Attempt, session, cancel
+	l.probed, l.probedAt = 0, time.Time{}
+	l.sessions.Go(func() {
+		defer cancel()
+		session.Run(ctx, func(in Input) {
+			select {
+			case l.inputs <- in:
+			case <-l.quit:
+			}
+		})
+	})
+}
+
+// endSession closes the session that runs. It does not wait for its teardown:
+// the next attempt shares nothing with it.
+func (l *loop) endSession() {
+	if l.session != nil {
+		l.end()
+	}
+	l.running, l.session, l.end = 0, nil, nil
+}
+
+func (l *loop) probe(now time.Time) {
+	plan := PlanFor(l.state)
+	if l.session != nil && plan.Probe > l.probed && !now.Before(plan.ProbeAt) {
+		l.probed, l.probedAt = plan.Probe, now
+		l.session.Probe(plan.Probe)
+	}
+}
+
+func (l *loop) woke() Woke {
+	if l.session == nil {
+		return Woke{}
+	}
+	w := Woke{Record: l.session.Record()}
+	if l.probed == PlanFor(l.state).Probe {
+		w.ProbedAt = l.probedAt
+	}
+	return w
+}
+
+// shutDown records that the process ends. No Woke follows: at the next start
+// the state will call for whatever it calls for now.
+func (l *loop) shutDown(ctx context.Context) error {
+	now := wallNow()
+	draft, ok := l.Policy.Decide(l.state, ShutDown{Reason: context.Cause(ctx).Error()}, now)
+	if !ok {
+		return nil
+	}
+	_, err := l.recordDraft(draft, now)
+	return err
+}
+
+// wallNow is the time as events carry it: UTC, and without the monotonic
+// reading, which would not survive being stored.
+func wallNow() time.Time { return time.Now().UTC().Round(0) }

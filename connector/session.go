@@ -1,0 +1,64 @@
+package connector
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"ibconn/events"
+)
+
+// Order says what attempt to make.
+type Order struct {
+	Attempt  uint64
+	Endpoint string // the gateway's host:port
+	ClientID int64
+}
+
+// Dialer makes the attempts that the connector decides on. Package
+// connector/tws has the one that speaks to a gateway.
+type Dialer interface {
+	// Attempt returns the attempt o, not yet begun.
+	Attempt(o Order) Session
+}
+
+// Session is one attempt and, if it succeeds, the session it opens.
+type Session interface {
+	// Run dials, greets, and keeps the session until it ends by itself or ctx
+	// does. On the way it reports Reached, Greeted, Opened, Answered, Noticed
+	// and Refused; when it ends by itself, Ended, once; and Abandoned when
+	// something of it had to be left behind. It returns when nothing of it is
+	// left in the process, or what is left was given up. The gateway's socket
+	// is closed as soon as ctx ends. Deadlines of the greeting are the
+	// connector's: it ends ctx.
+	Run(ctx context.Context, report func(Input))
+	// Probe sends the heartbeat probe of that number (reqCurrentTime). It
+	// returns at once, and does nothing once the session is over.
+	Probe(number uint64)
+	// Record returns what the tap has seen so far.
+	Record() FlightRecord
+	// Traffic returns the counts alone, which is cheaper.
+	Traffic() events.Traffic
+}
+
+// Log is where one connection's events lie. Package bus has the one on
+// JetStream.
+type Log interface {
+	// Load yields every event of the connection that is not a heartbeat,
+	// oldest first. What is stored but cannot be decoded is yielded as an error
+	// that is events.ErrMalformed, and loading goes on; any other error ends it.
+	Load(ctx context.Context) iter.Seq2[events.Recorded, error]
+	// LastAt returns when the connection's newest event, heartbeats included,
+	// was written; zero for an empty log.
+	LastAt(ctx context.Context) (time.Time, error)
+	// Mark returns the high-water mark: the head that this machine knows to
+	// have been stored. Zero when there is none.
+	Mark() (events.Head, error)
+	// Claim stores the claim, an EpochBegan, on condition that no other claim
+	// came since Load; otherwise it returns events.ErrSuperseded.
+	Claim(ctx context.Context, claim events.Recorded) error
+	// Append stores r on condition that the claim still stands; otherwise it
+	// returns events.ErrSuperseded. It tries until r is stored, and returns
+	// another error only when that is impossible or ctx ended.
+	Append(ctx context.Context, r events.Recorded) error
+}

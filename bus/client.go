@@ -115,7 +115,7 @@ func ask(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Ver
 		asking, cancel = context.WithTimeout(ctx, limit)
 	}
 	defer cancel()
-	m, err := nc.RequestWithContext(asking, string(events.CommandSubject(c, v)), payload)
+	m, err := nc.RequestWithContext(asking, events.CommandSubject(c, v), payload)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		offers, err := Discover(ctx, nc)

@@ -237,12 +237,14 @@ func TestServeCommandsEndsWhenTheConnectionIsClosed(t *testing.T) {
 	running := make(chan error, 1)
 	var service sync.WaitGroup
 	service.Go(func() {
-		running <- ServeCommands(t.Context(), nc, CommandService{Connection: "main", Version: "1.0.0", Verbs: verbs,
+		running <- ServeCommands(t.Context(), nc, CommandService{
+			Connection: "main", Version: "1.0.0", Verbs: verbs,
 			Handle: func(ctx context.Context, _ events.Verb, _ events.Request) events.Answer {
 				close(busy)
 				<-ctx.Done()
 				return events.Answer{}
-			}})
+			},
+		})
 	})
 	within(t, "the command is taken", func() bool {
 		_, err := nc.Request("ib.cmd.main.status", nil, 10*time.Millisecond)

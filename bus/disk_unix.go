@@ -15,5 +15,5 @@ func freeBytes(dir string) (free int64, known bool, err error) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, false, err
 	}
-	return int64(min(uint64(st.Bavail)*uint64(st.Bsize), math.MaxInt64/8)), true, nil
+	return int64(min(st.Bavail*uint64(st.Bsize), math.MaxInt64/8)), true, nil
 }

@@ -227,7 +227,7 @@ func TestWatchRestartsAnUnhealthyServerAfterTheGrace(t *testing.T) {
 			HealthInterval: time.Second,
 			HealthGrace:    10 * time.Second,
 			OnRestart: func(cause, err error) {
-				if cause != sick || err != nil {
+				if !errors.Is(cause, sick) || err != nil {
 					t.Errorf("OnRestart(%v, %v), want %v and no error", cause, err, sick)
 				}
 				restarts = append(restarts, time.Since(start))

@@ -60,6 +60,7 @@ func waiting(s *story) {
 	s.give(s.ended(events.CauseRefused))
 	s.in(events.PhaseWaiting)
 }
+
 func stopped(s *story) {
 	s.open().command("stop", events.VerbDisconnect)
 	s.in(events.PhaseStopped)

@@ -102,7 +102,7 @@ func TestTheEventfulLifeIsEventful(t *testing.T) {
 		store, g := memlog.New(), eventful()
 		l := runCut(t, &cut{Writer: store.Writer()}, g)
 		l.live()
-		if l.err != errTerminated {
+		if !errors.Is(l.err, errTerminated) {
 			t.Fatalf("Run() = %v", l.err)
 		}
 		seen := map[events.Type]bool{}
@@ -155,7 +155,7 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 	first := runCut(t, &cut{Writer: store.Writer(), n: n, stored: stored}, before)
 	first.live()
 	<-first.over
-	if first.err == errTerminated {
+	if errors.Is(first.err, errTerminated) {
 		return false
 	}
 	if !errors.Is(first.err, errCut) {

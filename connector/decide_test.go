@@ -43,8 +43,14 @@ func TestRetriesAreSpreadOverASpanThatDoublesUpToTheCap(t *testing.T) {
 		failures int
 		span     time.Duration
 	}{
-		{2, time.Second}, {3, 2 * time.Second}, {4, 4 * time.Second}, {7, 32 * time.Second},
-		{8, time.Minute}, {9, time.Minute}, {40, time.Minute}, {90, time.Minute},
+		{2, time.Second},
+		{3, 2 * time.Second},
+		{4, 4 * time.Second},
+		{7, 32 * time.Second},
+		{8, time.Minute},
+		{9, time.Minute},
+		{40, time.Minute},
+		{90, time.Minute},
 	} {
 		const samples = 300
 		var sum, least, most time.Duration

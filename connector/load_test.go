@@ -232,7 +232,7 @@ func TestRunReturnsWhenTheContextEndsBeforeTheLogIsRead(t *testing.T) {
 	store := memlog.New()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errTerminated)
-	if err := newRunner(store.Writer(), &gateway{}).Run(ctx); err != errTerminated {
+	if err := newRunner(store.Writer(), &gateway{}).Run(ctx); !errors.Is(err, errTerminated) {
 		t.Errorf("Run() = %v, want %v", err, errTerminated)
 	}
 }

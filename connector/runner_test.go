@@ -64,7 +64,7 @@ func (l *life) stop() {
 	l.Helper()
 	l.kill(errTerminated)
 	<-l.over
-	if l.err != errTerminated {
+	if !errors.Is(l.err, errTerminated) {
 		l.Errorf("Run() = %v, want the cause of its end", l.err)
 	}
 }

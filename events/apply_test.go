@@ -115,8 +115,10 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a session", greeted, Draft{Event: opened[5]}},
 		{"silence", opened, Draft{Event: &SessionStale{Attempt: 1, Misses: 1}}},
 		{"silence broken", append(opened[:6:6], &SessionStale{Attempt: 1, Misses: 1}), Draft{Event: &SessionFresh{Attempt: 1}}},
-		{"a session lost", append(opened[:6:6], &LinkWentDown{Attempt: 1, Code: 1100}, &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmDown, Code: 2103}, &HeartbeatMissed{Attempt: 1, Number: 1, Misses: 2, NextProbeAt: wireTime, AnswerBy: wireTime}),
-			Draft{Event: &SessionLost{Attempt: 1, Cause: CauseReset, Detail: "reset by peer", Failures: 1, RetryAt: after(10 * time.Second)}}},
+		{
+			"a session lost", append(opened[:6:6], &LinkWentDown{Attempt: 1, Code: 1100}, &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmDown, Code: 2103}, &HeartbeatMissed{Attempt: 1, Number: 1, Misses: 2, NextProbeAt: wireTime, AnswerBy: wireTime}),
+			Draft{Event: &SessionLost{Attempt: 1, Cause: CauseReset, Detail: "reset by peer", Failures: 1, RetryAt: after(10 * time.Second)}},
+		},
 		{"a session ended by command", asked, Draft{Causation: "restart-7", Event: &SessionLost{Attempt: 1, Cause: CauseAskedFor, RetryAt: after(8 * time.Second)}}},
 		{"a breaker opened", tripped[:4], Draft{Event: tripped[4]}},
 		{"a breaker closed", append(probing[:6:6], greeted[3], greeted[4], opened[5]), Draft{Event: &BreakerClosed{Attempt: 2}}},
@@ -127,8 +129,10 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a farm idle", opened, Draft{Event: &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmIdle, Code: 2108}}},
 		{"a farm down", append(opened[:6:6], &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmIdle, Code: 2108}), Draft{Event: &FarmChanged{Attempt: 1, Farm: usfarm, From: FarmIdle, To: FarmDown, Code: 2103}}},
 		{"a heartbeat missed", opened, Draft{Event: &HeartbeatMissed{Attempt: 1, Number: 1, Misses: 1, NextProbeAt: after(27 * time.Second), AnswerBy: after(32 * time.Second)}}},
-		{"a heartbeat answered", append(opened[:6:6], &HeartbeatMissed{Attempt: 1, Number: 1, Misses: 1, NextProbeAt: wireTime, AnswerBy: wireTime}),
-			Draft{Event: &HeartbeatAnswered{Attempt: 1, Number: 2, RTT: 3, Skew: -4, NextProbeAt: after(27 * time.Second), AnswerBy: after(32 * time.Second)}}},
+		{
+			"a heartbeat answered", append(opened[:6:6], &HeartbeatMissed{Attempt: 1, Number: 1, Misses: 1, NextProbeAt: wireTime, AnswerBy: wireTime}),
+			Draft{Event: &HeartbeatAnswered{Attempt: 1, Number: 2, RTT: 3, Skew: -4, NextProbeAt: after(27 * time.Second), AnswerBy: after(32 * time.Second)}},
+		},
 		{"an error reported", opened, Draft{Event: &GatewayReported{Attempt: 1, Code: 162, Class: ClassPacing, Message: "too fast"}}},
 		{"a notice reported", opened, Draft{Event: &GatewayReported{Attempt: 1, Code: 2109, Class: ClassInfo, Message: "ignored"}}},
 		{"a frame refused", opened, Draft{Event: &FrameRefused{Attempt: 1, MessageID: 3}}},
@@ -340,8 +344,10 @@ func TestConditionFollowsFromTheLevels(t *testing.T) {
 		{"link back", append(opened[:6:6], linkDown, &LinkCameBack{Attempt: 1, Code: 1102}), "healthy"},
 		{"farm down", append(opened[:6:6], farm("usfarm", FarmDown)), "degraded: farm down market_data/usfarm"},
 		{"farms that are no fault", append(opened[:6:6], farm("a", FarmIdle), farm("b", FarmConnecting), farm("c", FarmUp), farm("d", FarmUnknown)), "healthy"},
-		{"everything at once", append(opened[:6:6], farm("b", FarmDown), farm("a", FarmDown), linkDown, stale),
-			"degraded: session stale, link down, farm down market_data/a, farm down market_data/b"},
+		{
+			"everything at once", append(opened[:6:6], farm("b", FarmDown), farm("a", FarmDown), linkDown, stale),
+			"degraded: session stale, link down, farm down market_data/a, farm down market_data/b",
+		},
 		{"a new attempt forgets the levels", append(opened[:6:6], linkDown, farm("a", FarmDown), &SessionLost{Attempt: 1, Cause: CauseReset, RetryAt: wireTime}), "down: session waiting reset"},
 		{"stopped", append(opened[:6:6], linkDown, &Stopped{Cause: CauseAskedFor}), "stopped: session stopped"},
 	}

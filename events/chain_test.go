@@ -120,22 +120,34 @@ func TestFollowsFindsWhatWasDoneToALog(t *testing.T) {
 		do   func(log []Recorded) []Recorded
 		want string
 	}{
-		{"an event is gone", func(l []Recorded) []Recorded { return append(l[:4:4], l[5:]...) },
-			"4 sequence_gap 2 3; 5 sequence_gap 3 4"},
-		{"the first event is gone", func(l []Recorded) []Recorded { return l[1:] },
-			"0 sequence_gap 1 2"},
-		{"an event stands twice", func(l []Recorded) []Recorded { return append(l[:8:8], l[7:]...) },
-			"8 sequence_gap 6 5"},
-		{"two events are swapped", func(l []Recorded) []Recorded { l[7], l[8] = l[8], l[7]; return l },
-			"7 sequence_gap 5 6; 8 sequence_gap 7 5"},
+		{
+			"an event is gone", func(l []Recorded) []Recorded { return append(l[:4:4], l[5:]...) },
+			"4 sequence_gap 2 3; 5 sequence_gap 3 4",
+		},
+		{
+			"the first event is gone", func(l []Recorded) []Recorded { return l[1:] },
+			"0 sequence_gap 1 2",
+		},
+		{
+			"an event stands twice", func(l []Recorded) []Recorded { return append(l[:8:8], l[7:]...) },
+			"8 sequence_gap 6 5",
+		},
+		{
+			"two events are swapped", func(l []Recorded) []Recorded { l[7], l[8] = l[8], l[7]; return l },
+			"7 sequence_gap 5 6; 8 sequence_gap 7 5",
+		},
 		{"a byte was changed", func(l []Recorded) []Recorded {
 			l[7].Wire = []byte(change(t, string(l[7].Wire), `"by":"start"`, `"by":"sTart"`))
 			return l
 		}, "8 hash_mismatch 6 6"},
-		{"a heartbeat was written on another event", func(l []Recorded) []Recorded { l[2].PrevHash = l[1].PrevHash; return l },
-			"2 hash_mismatch 2 2"},
-		{"a claim was left out", func(l []Recorded) []Recorded { return append(l[:6:6], l[7:]...) },
-			"6 sequence_gap 4 5"},
+		{
+			"a heartbeat was written on another event", func(l []Recorded) []Recorded { l[2].PrevHash = l[1].PrevHash; return l },
+			"2 hash_mismatch 2 2",
+		},
+		{
+			"a claim was left out", func(l []Recorded) []Recorded { return append(l[:6:6], l[7:]...) },
+			"6 sequence_gap 4 5",
+		},
 		{"a superseded writer wrote", func(l []Recorded) []Recorded {
 			late := newWriter(t)
 			late.head = Head{Epoch: 1, Sequence: 5, Hash: l[7].Hash()}

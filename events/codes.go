@@ -339,9 +339,9 @@ const (
 	maxFarmName = 32
 )
 
-// listedFarms reads the lists that a link notice may end with, such as
-// "... The following farms are connected: usfarm; ushmds. The following farms
-// are not connected: usfuture."
+// listedFarms reads the lists that a link notice may end with, such as "... The
+// following farms are connected: usfarm; ushmds. The following farms are not
+// connected: usfuture." in a 1102.
 func listedFarms(text string) []FarmNews {
 	var farms []FarmNews
 	// Names may hold dots, so only a dot with a space after it ends a list; the

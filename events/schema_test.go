@@ -146,11 +146,11 @@ func (src source) eventSchema(t testing.TB, e Event) *jsonschema.Schema {
 	only("type", string(e.Type()))
 	only("datacontenttype", "application/json")
 	only("dataschema", SchemaURI(e.Type()))
-	p["id"].MinLength = jsonschema.Ptr(1)
-	p["source"].MinLength = jsonschema.Ptr(1)
+	p["id"].MinLength = new(1)
+	p["source"].MinLength = new(1)
 	p["time"].Format = "date-time"
 	p["sequence"].Pattern = fmt.Sprintf("^[0-9]{%d,20}$", sequenceDigits)
-	p["epoch"].Minimum = jsonschema.Ptr(1.0)
+	p["epoch"].Minimum = new(1.0)
 	p["prevhash"].Pattern = "^[0-9a-f]{64}$"
 	for attribute, field := range map[string]string{
 		"id": "ID", "source": "Source", "subject": "Connection", "time": "Time", "sequence": "Sequence", "epoch": "Epoch",
@@ -172,8 +172,8 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	}
 	request := all[SchemaRequest]
 	request.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
-	request.Properties["id"].MaxLength = jsonschema.Ptr(MaxIDLength)
-	request.Properties["reason"].MaxLength = jsonschema.Ptr(MaxReasonLength)
+	request.Properties["id"].MaxLength = new(MaxIDLength)
+	request.Properties["reason"].MaxLength = new(MaxReasonLength)
 	request.Description, all[SchemaAnswer].Description = src.comments["Request"], src.comments["Answer"]
 	for _, typ := range Types() {
 		all[string(typ)] = src.eventSchema(t, New(typ))

@@ -282,6 +282,7 @@ func SeverityOf(r Recorded) Severity {
 		}
 	case *GatewayReported:
 		return e.Class.severity()
+	default:
 	}
 	return SeverityInfo
 }

@@ -3,6 +3,7 @@ package tws
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"slices"
@@ -42,7 +43,7 @@ func TestFramesComeWholeHoweverTheStreamIsCut(t *testing.T) {
 	} {
 		f := newFramer(source, minText, maxPayload)
 		got, err := cutUp(f)
-		if err != io.EOF || !slices.EqualFunc(got, frames, bytes.Equal) {
+		if !errors.Is(err, io.EOF) || !slices.EqualFunc(got, frames, bytes.Equal) {
 			t.Errorf("%s: %d frames and %v, want %d and %v", name, len(got), err, len(frames), io.EOF)
 		}
 		if where := f.unfinished(); where != "" {
@@ -57,9 +58,14 @@ func TestAFramesLengthIsCheckedBeforeItsBytesCome(t *testing.T) {
 		min  int
 		ok   bool
 	}{
-		{0, minText, false}, {1, minText, false}, {minText, minText, true},
-		{3, minRaw, false}, {minRaw, minRaw, true},
-		{maxPayload, minText, true}, {maxPayload + 1, minText, false}, {math.MaxUint32, minText, false},
+		{0, minText, false},
+		{1, minText, false},
+		{minText, minText, true},
+		{3, minRaw, false},
+		{minRaw, minRaw, true},
+		{maxPayload, minText, true},
+		{maxPayload + 1, minText, false},
+		{math.MaxUint32, minText, false},
 	} {
 		good := text(49, 1, 1)
 		stream := binary.BigEndian.AppendUint32(slices.Clone(good), c.size)
@@ -67,7 +73,7 @@ func TestAFramesLengthIsCheckedBeforeItsBytesCome(t *testing.T) {
 		if len(got) != 1 || !bytes.Equal(got[0], good) {
 			t.Errorf("size %d: the frame before it gave %q, want %q", c.size, got, good)
 		}
-		if c.ok && err != io.EOF || !c.ok && endingOf(err).cause != events.CauseGarbled {
+		if c.ok && !errors.Is(err, io.EOF) || !c.ok && endingOf(err).cause != events.CauseGarbled {
 			t.Errorf("size %d, at least %d: %v, want it allowed: %v", c.size, c.min, err, c.ok)
 		}
 	}
@@ -76,7 +82,7 @@ func TestAFramesLengthIsCheckedBeforeItsBytesCome(t *testing.T) {
 func TestALongFrameTakesMemoryOnlyAsItComes(t *testing.T) {
 	header := binary.BigEndian.AppendUint32(nil, maxPayload)
 	f := newFramer(bytes.NewReader(append(header, make([]byte, 1000)...)), minText, maxPayload)
-	if _, err := cutUp(f); err != io.EOF {
+	if _, err := cutUp(f); !errors.Is(err, io.EOF) {
 		t.Fatalf("reading gave %v, want %v", err, io.EOF)
 	}
 	if len(f.buffer) != bufferSize {
@@ -89,7 +95,7 @@ func TestALongFrameTakesMemoryOnlyAsItComes(t *testing.T) {
 	long := frame(make([]byte, maxPayload))
 	f = newFramer(bytes.NewReader(append(long, text(49, 1, 1)...)), minText, maxPayload)
 	got, err := cutUp(f)
-	if err != io.EOF || len(got) != 2 || len(got[0]) != len(long) {
+	if !errors.Is(err, io.EOF) || len(got) != 2 || len(got[0]) != len(long) {
 		t.Fatalf("the longest frame and a short one gave %d frames and %v, want 2 and %v", len(got), err, io.EOF)
 	}
 	f.read()
@@ -126,7 +132,7 @@ func FuzzFramer(f *testing.F) {
 		if whole := stream[:len(stream)-len(rest)]; !bytes.Equal(slices.Concat(got...), whole) {
 			t.Errorf("frames are %q, want %q", slices.Concat(got...), whole)
 		}
-		if err != io.EOF && endingOf(err).cause != events.CauseGarbled {
+		if !errors.Is(err, io.EOF) && endingOf(err).cause != events.CauseGarbled {
 			t.Errorf("error is %v, want %v or garbled", err, io.EOF)
 		}
 	})

@@ -16,7 +16,7 @@ const magic = "API\x00"
 
 // rawIDs is the server version from which a message's id is four raw bytes
 // instead of a text field.
-const rawIDs = int(ibapi.MIN_SERVER_VER_PROTOBUF)
+const rawIDs = ibapi.MIN_SERVER_VER_PROTOBUF
 
 // hello returns the first bytes of a client of ibapi's version range, which
 // are also those that ibapi itself sends.
@@ -47,7 +47,7 @@ func parseReply(payload []byte) (reply, error) {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return reply{}, ending{events.CauseGarbled, fmt.Sprintf("the gateway's version is not a number: %.120q", events.MaskAccounts(string(payload)))}
 	}
-	if version < ibapi.MIN_CLIENT_VER || version > int(ibapi.MAX_CLIENT_VER) {
+	if version < ibapi.MIN_CLIENT_VER || version > ibapi.MAX_CLIENT_VER {
 		return reply{}, ending{events.CauseUnsupportedVersion, fmt.Sprintf("the gateway answered version %.20s, and %d to %d are spoken here",
 			fields[0], ibapi.MIN_CLIENT_VER, ibapi.MAX_CLIENT_VER)}
 	}

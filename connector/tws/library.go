@@ -171,7 +171,7 @@ func (l *library) drain() error {
 	}
 	l.conn.SetWriteDeadline(time.Now().Add(l.patience))
 	l.inbound.Wait()
-	l.conn.Write(l.mark) // fails only with a client that is done
+	_, _ = l.conn.Write(l.mark) // fails only with a client that is done
 	select {
 	case <-l.callbacks.marks:
 		return nil
@@ -190,7 +190,7 @@ func (l *library) release() bool {
 	if l.conn != nil {
 		// What the sender did came before what the client does now. Nothing
 		// in ibapi says so, but a write on the way between them does.
-		l.conn.Write(l.mark)
+		_, _ = l.conn.Write(l.mark)
 		l.conn.CloseWrite()
 	}
 	gone := idle && l.gone(late)

@@ -200,8 +200,17 @@ func TestRequestsOfASecondAreCounted(t *testing.T) {
 
 func TestConfigurationOutOfRangeIsRefused(t *testing.T) {
 	for _, cfg := range []gateway.Config{
-		{ServerVersion: 175}, {ServerVersion: 226}, {FirstOrderID: -1}, {MaxClients: -1}, {IDLinger: -1}, {TicksPerSecond: -1},
-		{TicksPerSecond: 1e9}, {BarEvery: 1}, {Accounts: []string{"A,B"}}, {Accounts: []string{""}}, {Accounts: []string{"A\x00"}},
+		{ServerVersion: 175},
+		{ServerVersion: 226},
+		{FirstOrderID: -1},
+		{MaxClients: -1},
+		{IDLinger: -1},
+		{TicksPerSecond: -1},
+		{TicksPerSecond: 1e9},
+		{BarEvery: 1},
+		{Accounts: []string{"A,B"}},
+		{Accounts: []string{""}},
+		{Accounts: []string{"A\x00"}},
 	} {
 		if _, err := gateway.New(cfg); err == nil {
 			t.Errorf("New(%+v) succeeded, want an error", cfg)
@@ -280,7 +289,7 @@ func TestTicksFloodWithoutLoss(t *testing.T) {
 	g := gateway.Start(t, gateway.Config{TicksPerSecond: 200_000})
 	p := started(t, g, 1)
 	p.say("1", "11", "5", "265598")
-	for ticks := 0; ticks < 200_000; ticks++ {
+	for ticks := range 200_000 {
 		if got := p.frame(); !strings.Contains(got, "\x005\x00") {
 			t.Fatalf("tick %d = %q, want one for id 5", ticks, got)
 		}

@@ -25,14 +25,29 @@ type barSize struct {
 
 // The spellings are IB's own, exceptions included.
 var barSizes = []barSize{
-	{name: "1 secs", span: time.Second}, {name: "5 secs", span: 5 * time.Second}, {name: "10 secs", span: 10 * time.Second},
-	{name: "15 secs", span: 15 * time.Second}, {name: "30 secs", span: 30 * time.Second},
-	{name: "1 min", span: time.Minute}, {name: "2 mins", span: 2 * time.Minute}, {name: "3 mins", span: 3 * time.Minute},
-	{name: "5 mins", span: 5 * time.Minute}, {name: "10 mins", span: 10 * time.Minute}, {name: "15 mins", span: 15 * time.Minute},
-	{name: "20 mins", span: 20 * time.Minute}, {name: "30 mins", span: 30 * time.Minute},
-	{name: "1 hour", span: time.Hour}, {name: "2 hours", span: 2 * time.Hour}, {name: "3 hours", span: 3 * time.Hour},
-	{name: "4 hours", span: 4 * time.Hour}, {name: "8 hours", span: 8 * time.Hour},
-	{name: "1 day", days: 1}, {name: "1 week", days: 7}, {name: "1W", days: 7}, {name: "1 month", months: 1}, {name: "1M", months: 1},
+	{name: "1 secs", span: time.Second},
+	{name: "5 secs", span: 5 * time.Second},
+	{name: "10 secs", span: 10 * time.Second},
+	{name: "15 secs", span: 15 * time.Second},
+	{name: "30 secs", span: 30 * time.Second},
+	{name: "1 min", span: time.Minute},
+	{name: "2 mins", span: 2 * time.Minute},
+	{name: "3 mins", span: 3 * time.Minute},
+	{name: "5 mins", span: 5 * time.Minute},
+	{name: "10 mins", span: 10 * time.Minute},
+	{name: "15 mins", span: 15 * time.Minute},
+	{name: "20 mins", span: 20 * time.Minute},
+	{name: "30 mins", span: 30 * time.Minute},
+	{name: "1 hour", span: time.Hour},
+	{name: "2 hours", span: 2 * time.Hour},
+	{name: "3 hours", span: 3 * time.Hour},
+	{name: "4 hours", span: 4 * time.Hour},
+	{name: "8 hours", span: 8 * time.Hour},
+	{name: "1 day", days: 1},
+	{name: "1 week", days: 7},
+	{name: "1W", days: 7},
+	{name: "1 month", months: 1},
+	{name: "1M", months: 1},
 }
 
 func parseBarSize(s string) (barSize, error) {

@@ -109,9 +109,11 @@ func (l *listener) TickByTickBidAsk(id, _ int64, bid, ask float64, _, _ ibapi.De
 }
 
 func (l *listener) TickByTickMidPoint(id, _ int64, mid float64) { l.note("by tick %d mid %v", id, mid) }
+
 func (l *listener) RealtimeBar(id, at int64, open, high, low, close float64, volume, wap ibapi.Decimal, count int64) {
 	l.note("bar %d %d %v %v %v %v %s %s %d", id, at, open, high, low, close, volume.String(), wap.String(), count)
 }
+
 func (l *listener) bar(kind string, id int64, b *ibapi.Bar) {
 	l.note("%s %d %s %v %v %v %v %s %s %d", kind, id, b.Date, b.Open, b.High, b.Low, b.Close, b.Volume.String(), b.Wap.String(), b.BarCount)
 }
@@ -120,6 +122,7 @@ func (l *listener) HistoricalDataUpdate(id int64, b *ibapi.Bar) { l.bar("update"
 func (l *listener) HistoricalDataEnd(id int64, start, end string) {
 	l.note("history end %d %s - %s", id, start, end)
 }
+
 func (l *listener) ContractDetails(id int64, d *ibapi.ContractDetails) {
 	l.note("contract %d %d %s %s %s %v", id, d.Contract.ConID, d.Contract.LocalSymbol, d.Contract.SecType, d.ValidExchanges, d.MinTick)
 }

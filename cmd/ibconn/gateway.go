@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"ibconn/testenv/gateway"
+)
+
+type gatewayCommand struct {
+	Listen        string `help:"Where to listen; port 0 takes a free one." default:"127.0.0.1:4002" env:"IBCONN_GATEWAY_LISTEN"`
+	ServerVersion int    `help:"The highest version to speak: 176 for text, 213 to 225 for protobuf." default:"225" env:"IBCONN_SERVER_VERSION"`
+	Scenario      string `help:"File of faults to play, from the start on." placeholder:"FILE" env:"IBCONN_SCENARIO" type:"path"`
+	Accounts      string `help:"Account ids, parted by commas." default:"DU1234567" env:"IBCONN_ACCOUNTS"`
+	Debug         bool   `help:"Log each request too."`
+}
+
+// Run serves until a signal comes.
+func (g *gatewayCommand) Run(ctx context.Context, c console) error {
+	level := zerolog.InfoLevel
+	if g.Debug {
+		level = zerolog.DebugLevel
+	}
+	log := zerolog.New(zerolog.ConsoleWriter{Out: c.Out, TimeFormat: "15:04:05.000", NoColor: !c.Colour}).Level(level).With().Timestamp().Logger()
+	scenario, err := g.scenario()
+	if err != nil {
+		return usageError{err}
+	}
+	gw, err := gateway.New(gateway.Config{
+		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), Log: log,
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	address, err := gw.Listen()
+	if err != nil {
+		return err
+	}
+	log.Info().Str("address", address).Int("server_version", g.ServerVersion).Msg("simulated gateway is up; it knows no orders")
+
+	ctx, end := context.WithCancelCause(ctx)
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		if err := gw.Play(ctx, scenario); err != nil && ctx.Err() == nil {
+			end(err)
+		}
+	}()
+	err = gw.Run(ctx)
+	end(nil)
+	<-played
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return err
+}
+
+func (g *gatewayCommand) scenario() (gateway.Scenario, error) {
+	if g.Scenario == "" {
+		return gateway.Scenario{}, nil
+	}
+	f, err := os.Open(g.Scenario)
+	if err != nil {
+		return gateway.Scenario{}, err
+	}
+	defer f.Close()
+	s, err := gateway.ParseScenario(f)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", g.Scenario, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"ibconn/bus"
+	"ibconn/events"
+	"ibconn/testenv/gateway"
+)
+
+func TestAStallIsFoundAndRecoveredFrom(t *testing.T) {
+	noLeaks(t)
+	gw := gateway.Start(t, simulated)
+	p := startRun(t, runArgs(t.TempDir(), gw.Addr(), "--greeting-timeout", "1s", "--backoff-cap", "1s"))
+	at := p.ready()
+	gw.Stall(true)
+	stale, _ := wait(p, at, func(*events.SessionStale) bool { return true })
+	if stale.Condition != events.ConditionDegraded || stale.Misses != 1 {
+		t.Errorf("the silence makes the connection %s after %d misses, want degraded after 1", stale.Condition, stale.Misses)
+	}
+	lost, _ := wait(p, at, func(*events.SessionLost) bool { return true })
+	if lost.Cause != events.CauseHeartbeatLost || lost.Condition != events.ConditionDown || lost.RetryIn != 0 {
+		t.Errorf("the session was lost by %s, %s, retry in %v, want heartbeat_lost, down, at once", lost.Cause, lost.Condition, lost.RetryIn)
+	}
+	gw.Stall(false)
+	opened, _ := wait(p, at, func(*events.SessionOpened) bool { return true })
+	if opened.Condition != events.ConditionHealthy || opened.Outage <= 0 {
+		t.Errorf("the next session is %s after an outage of %v, want healthy after some", opened.Condition, opened.Outage)
+	}
+	if n := gw.Stats().Foreign; n != 0 {
+		t.Errorf("the gateway saw %d connections without a handshake, want none", n)
+	}
+}
+
+func TestAfterAResetTheNextAttemptIsMadeAtOnceAndSucceeds(t *testing.T) {
+	noLeaks(t)
+	gw := gateway.Start(t, simulated)
+	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
+	at := p.ready()
+	gw.Reset()
+	lost, _ := wait(p, at, func(*events.SessionLost) bool { return true })
+	if lost.Cause != events.CauseReset || lost.RetryIn != 0 || lost.Failures != 1 {
+		t.Errorf("the session was lost by %s, retry in %v after %d failures, want reset, at once after 1", lost.Cause, lost.RetryIn, lost.Failures)
+	}
+	_, end := wait(p, at, func(*events.SessionOpened) bool { return true })
+	var what []string
+	for e, err := range p.log.Read(t.Context(), bus.Query{Kinds: []events.Kind{events.KindState}, After: at}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.StreamSeq <= end.StreamSeq && e.Event.Type() != "ib.conn.state.farm_changed" {
+			what = append(what, e.Event.Type().What())
+		}
+	}
+	want := []string{"session_lost", "dial_started", "gateway_reached", "gateway_greeted", "session_opened"}
+	if !slices.Equal(what, want) {
+		t.Errorf("the reset led to %q, want %q", what, want)
+	}
+}
+
+// BenchmarkReadyAgainAfterReset measures from the gateway's reset until
+// session_opened is on the feed: that is, recorded.
+func BenchmarkReadyAgainAfterReset(b *testing.B) {
+	gw := gateway.Start(b, simulated)
+	p := startRun(b, runArgs(b.TempDir(), gw.Addr(), "--stable-after", "0s"))
+	p.ready()
+	feed := make(chan *nats.Msg, 1000)
+	if _, err := p.nc.ChanSubscribe(events.FeedSubject(events.KindState), feed); err != nil {
+		b.Fatal(err)
+	}
+	if err := p.nc.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	opened := func() {
+		for m := range feed {
+			r, err := events.Decode(m.Data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, ok := r.Event.(*events.SessionOpened); ok {
+				return
+			}
+		}
+	}
+	var took []time.Duration
+	for b.Loop() {
+		begun := time.Now()
+		if n := gw.Reset(); n != 1 {
+			b.Fatalf("%d sessions were reset, want 1", n)
+		}
+		opened()
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	at := func(share float64) float64 { return took[int(share*float64(len(took)-1))].Seconds() * 1000 }
+	b.ReportMetric(at(0.5), "p50-ms")
+	b.ReportMetric(at(0.99), "p99-ms")
+}

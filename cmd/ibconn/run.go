@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"ibconn/connector"
+	"ibconn/consumers/loglines"
+	"ibconn/consumers/timeline"
+	"ibconn/events"
+)
+
+type runCommand struct {
+	Gateway    string `help:"The gateway's HOST:PORT. IB Gateway listens on 4001 (live) or 4002 (paper), TWS on 7496 or 7497." default:"127.0.0.1:4002" env:"IBCONN_GATEWAY"`
+	ClientID   int64  `help:"The API client id." default:"17" env:"IBCONN_CLIENT_ID"`
+	Connection string `help:"The connection's name." default:"main" env:"IBCONN_CONNECTION"`
+	Data       string `help:"Directory for the log." default:"${data}" env:"IBCONN_DATA" type:"path"`
+	Listen     string `help:"Loopback address of the embedded NATS server; port 0 takes a free one." default:"127.0.0.1:4222" env:"IBCONN_LISTEN"`
+	LogFormat  string `help:"console, for people, or json; by default console on a terminal." enum:"auto,console,json" default:"auto" env:"IBCONN_LOG_FORMAT"`
+	Debug      bool   `help:"Log answered heartbeats and the bus' own words too." env:"IBCONN_DEBUG"`
+
+	Heartbeat        time.Duration `help:"Between heartbeat probes; at least 1s." default:"15s" env:"IBCONN_HEARTBEAT"`
+	HeartbeatTimeout time.Duration `help:"For the answer to a probe; at least 1s." default:"5s" env:"IBCONN_HEARTBEAT_TIMEOUT"`
+	HeartbeatMisses  int           `help:"Answers missed in a row that lose the session." default:"2" env:"IBCONN_HEARTBEAT_MISSES"`
+	DialTimeout      time.Duration `help:"For TCP to open." default:"5s" env:"IBCONN_DIAL_TIMEOUT"`
+	GreetingTimeout  time.Duration `help:"From then, for the gateway to answer its version." default:"10s" env:"IBCONN_GREETING_TIMEOUT"`
+	ReadyTimeout     time.Duration `help:"From TCP open, for the session to be ready." default:"15s" env:"IBCONN_READY_TIMEOUT"`
+	BackoffBase      time.Duration `help:"The most that the second retry in a row waits; doubles from there." default:"1s" env:"IBCONN_BACKOFF_BASE"`
+	BackoffCap       time.Duration `help:"The most that any retry waits." default:"1m" env:"IBCONN_BACKOFF_CAP"`
+	StableAfter      time.Duration `help:"How long a session must be ready for the failures in a row to start anew." default:"1m" env:"IBCONN_STABLE_AFTER"`
+	BreakerAfter     int           `help:"Failures in a row that open the circuit breaker." default:"8" env:"IBCONN_BREAKER_AFTER"`
+	BreakerProbe     time.Duration `help:"Between attempts while it is open." default:"1m" env:"IBCONN_BREAKER_PROBE"`
+}
+
+func (r *runCommand) policy() connector.Policy {
+	return connector.Policy{
+		Endpoint: r.Gateway, ClientID: r.ClientID,
+		DialTimeout: r.DialTimeout, GreetingTimeout: r.GreetingTimeout, ReadyTimeout: r.ReadyTimeout,
+		HeartbeatEvery: r.Heartbeat, HeartbeatTimeout: r.HeartbeatTimeout, HeartbeatMisses: r.HeartbeatMisses,
+		BackoffBase: r.BackoffBase, BackoffCap: r.BackoffCap, StableAfter: r.StableAfter,
+		BreakerAfter: r.BreakerAfter, BreakerProbe: r.BreakerProbe,
+	}
+}
+
+// Run keeps the connection until a signal comes, with a line for each event:
+// of a log for machines, of a timeline for people.
+func (r *runCommand) Run(ctx context.Context, c console) error {
+	connection, err := events.ParseConnectionID(r.Connection)
+	if err != nil {
+		return usageError{err}
+	}
+	log := r.logger(c)
+	show := func(e events.Recorded) { loglines.Write(log, e) }
+	if r.forPeople(c) {
+		printer := timeline.Printer{Out: c.Out, Colour: c.Colour, Heartbeats: r.Debug}
+		show = func(e events.Recorded) { _ = printer.Print(e) }
+	}
+	a := &app{
+		Connection: connection,
+		Policy:     r.policy(),
+		Dir:        r.Data,
+		Listen:     r.Listen,
+		Log:        log,
+		Ready: func(url string) {
+			log.Info().Str("nats", url).Str("data", r.Data).Str("gateway", r.Gateway).Msg("bus is up; try: nats sub 'ib.conn.*'")
+		},
+		OnEvent: show,
+	}
+	return a.Run(ctx)
+}
+
+func (r *runCommand) forPeople(c console) bool {
+	return r.LogFormat == "console" || r.LogFormat == "auto" && c.Terminal
+}
+
+func (r *runCommand) logger(c console) zerolog.Logger {
+	level := zerolog.InfoLevel
+	if r.Debug {
+		level = zerolog.DebugLevel
+	}
+	out := c.Out
+	if r.forPeople(c) {
+		out = zerolog.ConsoleWriter{Out: c.Out, TimeFormat: "15:04:05.000", NoColor: !c.Colour}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}

@@ -59,11 +59,12 @@ var errServerClosed = errors.New("the server is closed")
 // Server is an embedded NATS server with JetStream that syncs every message to
 // the disk before it acknowledges it.
 type Server struct {
-	options ServerOptions
-	host    string
-	port    int // as asked for; the one taken, once listening
-	lock    *os.File
-	health  func(*server.Server) error
+	options  ServerOptions
+	host     string
+	port     int // as asked for; the one taken, once listening
+	lock     *os.File
+	password string // of the clients inside this process
+	health   func(*server.Server) error
 
 	mu      sync.Mutex // held while the server is replaced or closed
 	closed  bool
@@ -72,7 +73,8 @@ type Server struct {
 
 // Open locks the store directory and starts the server; it returns once
 // JetStream is ready. The error is an *[InUseError] when another process holds
-// the directory, and wraps syscall.EADDRINUSE when the address is taken.
+// the directory, a *[ListenError] when Listen is not what it may be, and wraps
+// syscall.EADDRINUSE when the address is taken.
 func Open(o ServerOptions) (*Server, error) {
 	s, err := open(o)
 	if err != nil {
@@ -91,7 +93,7 @@ func open(o ServerOptions) (*Server, error) {
 	if o.HealthGrace == 0 {
 		o.HealthGrace = defaultHealthGrace
 	}
-	s := &Server{options: o, health: healthOf}
+	s := &Server{options: o, health: healthOf, password: secret()}
 	if o.Listen != "" {
 		var err error
 		if s.host, s.port, err = parseListen(o.Listen); err != nil {
@@ -118,22 +120,34 @@ func open(o ServerOptions) (*Server, error) {
 	return s, nil
 }
 
+// ListenError says that an address to listen on is not of the form it must
+// have, or not one that only this machine reaches.
+type ListenError struct {
+	Address string
+	Reason  string // what is wrong with it, and what is allowed
+}
+
+// Error names the address and says what is wrong with it.
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("listen address %q: %s", e.Address, e.Reason)
+}
+
 // parseListen takes a listen address apart and refuses what is reachable from
 // elsewhere.
 func parseListen(address string) (host string, port int, err error) {
 	host, digits, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", 0, fmt.Errorf("listen address %q: want host:port, such as 127.0.0.1:4222", address)
+		return "", 0, &ListenError{address, "want host:port, such as 127.0.0.1:4222"}
 	}
 	p, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil {
-		return "", 0, fmt.Errorf("listen address %q: want a port from 0 to 65535", address)
+		return "", 0, &ListenError{address, "want a port from 0 to 65535"}
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return "", 0, fmt.Errorf("listen address %q is not a loopback address: the bus knows no credentials yet, so whoever reaches it could command the connections; use 127.0.0.1:%s", address, digits)
+		return "", 0, &ListenError{address, "it is not a loopback address, and the bus knows no credentials yet, so whoever reaches it could command the connections; use 127.0.0.1:" + digits}
 	}
 	return host, int(p), nil
 }
@@ -189,6 +203,8 @@ func (s *Server) serverOptions() *server.Options {
 		JetStreamMaxStore:      s.options.MaxStore,
 		DisableJetStreamBanner: true,
 		MaxPayload:             maxPayload,
+		Users:                  s.users(),
+		NoAuthUser:             outsider,
 	}
 }
 
@@ -224,6 +240,7 @@ func (s *Server) Connect(name string, options ...nats.Option) (*nats.Conn, error
 	nc, err := nats.Connect("", append([]nats.Option{
 		nats.InProcessServer(inProcess{s}),
 		nats.Name(name),
+		nats.UserInfo(insider, s.password),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(20 * time.Millisecond),
 		nats.ReconnectJitter(5*time.Millisecond, 5*time.Millisecond),

@@ -12,6 +12,7 @@ import (
 type fold struct {
 	state  events.State
 	head   events.Head
+	idle   *events.EpochBegan  // the claim that ends the log; nil when something follows it
 	damage []events.LogDamaged // found now and not on record yet
 }
 
@@ -45,6 +46,7 @@ func load(ctx context.Context, c events.ConnectionID, log Log) (fold, error) {
 		if d, ok := rec.Event.(*events.LogDamaged); ok {
 			onRecord = append(onRecord, *d)
 		}
+		f.idle, _ = rec.Event.(*events.EpochBegan)
 		f.state = f.state.Apply(rec)
 		f.head = f.head.Then(rec)
 	}

@@ -236,3 +236,24 @@ func TestRunReturnsWhenTheContextEndsBeforeTheLogIsRead(t *testing.T) {
 		t.Errorf("Run() = %v, want %v", err, errTerminated)
 	}
 }
+
+func TestAProcessThatOnlyClaimedDoesNotCountAsHoldingTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memlog.New()
+		const readyAfter, claimOnly = 6, 1 // appends: claim, request, three steps of the attempt, session
+		held := runCut(t, &cut{Writer: store.Writer(), n: readyAfter, stored: true}, &gateway{scripts: [][]step{well}})
+		<-held.over
+		fellSilent := store.Events()[readyAfter-1]
+		if _, ok := fellSilent.Event.(*events.SessionOpened); !ok {
+			t.Fatalf("the log ends with %s, want an open session", fellSilent.Event.Type())
+		}
+		pass(time.Minute)
+		<-runCut(t, &cut{Writer: store.Writer(), n: claimOnly, stored: true}, &gateway{}).over
+		pass(time.Minute)
+		aliveOn(t, store.Writer())
+		lost := all[*events.SessionLost](store)
+		if len(lost) == 0 || lost[0].Away != events.MillisOf(2*time.Minute) {
+			t.Errorf("sessions lost %+v, want the first with nobody there for two minutes", lost)
+		}
+	})
+}

@@ -214,6 +214,11 @@ func (l *loop) begin(ctx context.Context) (Started, []events.LogDamaged, error) 
 		return started, nil, fmt.Errorf("claim: %w", err)
 	}
 	l.apply(rec)
+	if fold.idle != nil {
+		// That process did no more than claim: nobody held the connection since
+		// the one before it.
+		last = fold.idle.LastEventAt
+	}
 	return Started{LastEventAt: last}, fold.damage, nil
 }
 

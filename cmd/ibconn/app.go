@@ -51,6 +51,9 @@ func (a *app) Run(ctx context.Context) error {
 	instance := fmt.Sprintf("%s-%d", host, os.Getpid())
 
 	server, err := bus.Open(bus.ServerOptions{StoreDir: a.Dir, Listen: a.Listen, Instance: instance, Log: a.Log})
+	if _, wrong := errors.AsType[*bus.ListenError](err); wrong {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"gateway", "--scenario", scenario}, scenario + `: scenario: line 2: "explode" is not a fault; allowed are `},
 		{[]string{"gateway", "--scenario", "/no/such/file"}, "/no/such/file: no such file"},
 		{[]string{"gateway", "--server-version", "200000"}, "server version is 200000, must be 176 to 225"},
+		{runArgs(t.TempDir(), "127.0.0.1:1", "--listen", "0.0.0.0:4222"), "not a loopback address"},
 	} {
 		exit, out, text := cli(t, test.args...)
 		if exit != exitUsage || out != "" || !strings.HasPrefix(text, "ibconn: ") || !strings.Contains(text, test.want) {
@@ -75,7 +76,6 @@ func TestWhatCannotBeDoneSaysWhy(t *testing.T) {
 		want string
 	}{
 		{runArgs(file, "127.0.0.1:1"), file},
-		{runArgs(t.TempDir(), "127.0.0.1:1", "--listen", "0.0.0.0:4222"), "not a loopback address"},
 		{[]string{"status", "--nats", nobody}, "nothing answers at " + nobody + ": is `ibconn run` up?"},
 		{[]string{"watch", "--nats", nobody}, "nothing answers at " + nobody},
 		{[]string{"reconnect", "--nats", nobody}, "nothing answers at " + nobody},

@@ -1,31 +1,45 @@
 package bus
 
 import (
-	"crypto/rand"
-
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"ibconn/events"
 )
 
-// The server knows two users: the process it runs in, and everybody else. It
-// listens on loopback only, so everybody else is who can log on to this
-// machine; they may read, command, and even claim a connection, but they can
-// neither take the log away nor make up what the feed shows.
-const (
-	insider  = "ibconn"
-	outsider = "local"
-)
+// outsider is who connects without a name. The server knows two users: the
+// process it runs in, and everybody else. It listens on loopback only, so
+// everybody else is who can log on to this machine; they may read, command, and
+// even claim a connection, but they can neither take the log away nor make up
+// what the feed shows.
+const outsider = "local"
 
-// secret returns a password that lasts as long as the process: it never leaves
-// it.
-func secret() string { return rand.Text() }
+// insider is the key of the clients inside this process, which never leaves it.
+type insider struct {
+	key    nkeys.KeyPair
+	public string
+}
 
-func (s *Server) users() []*server.User {
-	return []*server.User{
-		{Username: insider, Password: s.password},
-		{Username: outsider, Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: outsiderDenied()}}},
+func newInsider() (insider, error) {
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return insider{}, err
 	}
+	public, err := key.PublicKey()
+	return insider{key, public}, err
+}
+
+// login is the option with which a client of this process connects.
+func (i insider) login() nats.Option { return nats.Nkey(i.public, i.key.Sign) }
+
+func (i insider) allow(o *server.Options) {
+	o.Nkeys = []*server.NkeyUser{{Nkey: i.public}}
+	o.Users = []*server.User{{
+		Username:    outsider,
+		Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: outsiderDenied()}},
+	}}
+	o.NoAuthUser = outsider
 }
 
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge

@@ -59,12 +59,12 @@ var errServerClosed = errors.New("the server is closed")
 // Server is an embedded NATS server with JetStream that syncs every message to
 // the disk before it acknowledges it.
 type Server struct {
-	options  ServerOptions
-	host     string
-	port     int // as asked for; the one taken, once listening
-	lock     *os.File
-	password string // of the clients inside this process
-	health   func(*server.Server) error
+	options ServerOptions
+	host    string
+	port    int // as asked for; the one taken, once listening
+	lock    *os.File
+	insider insider
+	health  func(*server.Server) error
 
 	mu      sync.Mutex // held while the server is replaced or closed
 	closed  bool
@@ -93,9 +93,12 @@ func open(o ServerOptions) (*Server, error) {
 	if o.HealthGrace == 0 {
 		o.HealthGrace = defaultHealthGrace
 	}
-	s := &Server{options: o, health: healthOf, password: secret()}
+	s := &Server{options: o, health: healthOf}
+	var err error
+	if s.insider, err = newInsider(); err != nil {
+		return nil, err
+	}
 	if o.Listen != "" {
-		var err error
 		if s.host, s.port, err = parseListen(o.Listen); err != nil {
 			return nil, err
 		}
@@ -189,7 +192,7 @@ func (s *Server) serverOptions() *server.Options {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	return &server.Options{
+	options := &server.Options{
 		// The name is part of JetStream's identity, so it never changes.
 		ServerName:             "ibconn",
 		DontListen:             s.host == "",
@@ -203,9 +206,9 @@ func (s *Server) serverOptions() *server.Options {
 		JetStreamMaxStore:      s.options.MaxStore,
 		DisableJetStreamBanner: true,
 		MaxPayload:             maxPayload,
-		Users:                  s.users(),
-		NoAuthUser:             outsider,
 	}
+	s.insider.allow(options)
+	return options
 }
 
 func (s *Server) addressTaken() error {
@@ -240,7 +243,7 @@ func (s *Server) Connect(name string, options ...nats.Option) (*nats.Conn, error
 	nc, err := nats.Connect("", append([]nats.Option{
 		nats.InProcessServer(inProcess{s}),
 		nats.Name(name),
-		nats.UserInfo(insider, s.password),
+		s.insider.login(),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(20 * time.Millisecond),
 		nats.ReconnectJitter(5*time.Millisecond, 5*time.Millisecond),

@@ -91,7 +91,8 @@ await check(
   () => ib.reqHistoricalData(3, aapl, "", "3600 S", BarSizeSetting.MINUTES_ONE, "TRADES", 1, 2, false),
   () => event(EventName.historicalData, (id, time) => id === 3 && String(time).startsWith("finished")),
   () => {
-    if (bars.length < 60 || bars.length > 61) return `${bars.length} bars, want an hour of minutes`;
+    // Right after a full minute the hour's first bar is cut off and the present one has no trade yet.
+    if (bars.length < 59 || bars.length > 61) return `${bars.length} bars, want an hour of minutes`;
     const odd = bars.findIndex((b, i) => (i > 0 && b.time !== bars[i - 1].time + 60) || !(b.low <= b.open && b.open <= b.high));
     return odd < 0 ? null : `bar ${odd} is ${JSON.stringify(bars[odd])}`;
   },

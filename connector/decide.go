@@ -24,6 +24,8 @@ func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, b
 		}
 	case Woke:
 		return p.due(s, in, now)
+	case Jumped:
+		return p.jumped(s, in, now)
 	case Damaged:
 		return events.Draft{Event: &in.Damage}, true
 	case Abandoned:
@@ -86,9 +88,10 @@ func (p Policy) started(s events.State, in Started, now time.Time) (events.Draft
 			Away:     events.Between(in.LastEventAt, now),
 			Failures: p.failuresBefore(s, in.LastEventAt),
 			RetryAt:  now,
+			Window:   p.window(now),
 		}), true
 	case events.PhaseDialing, events.PhaseGreeting:
-		return p.failed(s, events.CauseProcessRestarted, "", 0, s.Failures, 0, FlightRecord{}, now), true
+		return p.failed(s, events.CauseProcessRestarted, "", 0, FlightRecord{}, now), true
 	case events.PhaseStopped:
 		if !s.Wanted {
 			return events.Draft{}, false
@@ -157,11 +160,18 @@ func (p Policy) ended(s events.State, in Ended, now time.Time) events.Draft {
 	if s.Phase == events.PhaseGreeting && cause == events.CauseClosedByGateway {
 		cause = events.CauseClosedInGreeting
 	}
-	return p.failed(s, cause, in.Detail, 0, s.Failures+1, p.retryDelay(s.Failures+1, roll(s)), in.Record, now)
+	return p.failed(s, cause, in.Detail, 0, in.Record, now)
 }
 
-// failed ends the present attempt.
-func (p Policy) failed(s events.State, cause events.Cause, detail string, code, failures int, delay time.Duration, rec FlightRecord, now time.Time) events.Draft {
+// failed ends the present attempt. That our own process ended is no failure of
+// the gateway.
+func (p Policy) failed(s events.State, cause events.Cause, detail string, code int, rec FlightRecord, now time.Time) events.Draft {
+	failures := s.Failures
+	var delay time.Duration
+	if cause != events.CauseProcessRestarted {
+		failures++
+		delay = p.retryDelay(failures, roll(s), now)
+	}
 	return about(s.Attempt.Number, &events.DialFailed{
 		Attempt:  s.Attempt.Number,
 		Stage:    s.Phase,
@@ -172,6 +182,7 @@ func (p Policy) failed(s events.State, cause events.Cause, detail string, code, 
 		Failures: failures,
 		RetryAt:  now.Add(delay),
 		RetryIn:  events.MillisOf(delay),
+		Window:   p.window(now),
 		Traffic:  rec.Traffic,
 		Flight:   rec.Frames,
 	})
@@ -180,7 +191,7 @@ func (p Policy) failed(s events.State, cause events.Cause, detail string, code, 
 // lost ends the present session.
 func (p Policy) lost(s events.State, cause events.Cause, detail string, rec FlightRecord, now time.Time) events.Draft {
 	failures := p.failuresBefore(s, now) + 1
-	delay := p.retryDelay(failures, roll(s))
+	delay := p.retryDelay(failures, roll(s), now)
 	return about(s.Attempt.Number, &events.SessionLost{
 		Attempt:  s.Attempt.Number,
 		Cause:    cause,
@@ -190,9 +201,18 @@ func (p Policy) lost(s events.State, cause events.Cause, detail string, rec Flig
 		Failures: failures,
 		RetryAt:  now.Add(delay),
 		RetryIn:  events.MillisOf(delay),
+		Window:   p.window(now),
 		Traffic:  rec.Traffic,
 		Flight:   rec.Frames,
 	})
+}
+
+// window names the maintenance window that now lies in, if any.
+func (p Policy) window(now time.Time) string {
+	if w, ok := p.Windows.At(now); ok {
+		return w.String()
+	}
+	return ""
 }
 
 // failuresBefore returns the failures in a row before the present session
@@ -222,6 +242,9 @@ func (p Policy) due(s events.State, in Woke, now time.Time) (events.Draft, bool)
 	if d, ok := p.carryOut(s, in.Record, now); ok {
 		return d, true
 	}
+	if d, ok := p.login(s, now); ok {
+		return d, true
+	}
 	switch s.Phase {
 	case events.PhaseWaiting, events.PhaseTripped:
 		return p.dueWaiting(s, now)
@@ -242,10 +265,12 @@ func (p Policy) dueWaiting(s events.State, now time.Time) (events.Draft, bool) {
 		return events.Draft{}, false
 	}
 	attempt := s.Attempt.Number + 1
+	endpoint, clientID, because := p.target(s)
 	return about(attempt, &events.DialStarted{
 		Attempt:    attempt,
-		Endpoint:   p.Endpoint,
-		ClientID:   p.ClientID,
+		Endpoint:   endpoint,
+		ClientID:   clientID,
+		Because:    because,
 		Probe:      s.Breaker.Open,
 		Failures:   s.Failures,
 		DeadlineAt: now.Add(p.DialTimeout),
@@ -263,8 +288,7 @@ func (p Policy) dueAttempting(s events.State, rec FlightRecord, now time.Time) (
 			detail = "version " + strconv.Itoa(s.Attempt.ServerVersion) + " answered, but no nextValidId, managedAccounts and currentTime within " + p.ReadyTimeout.String()
 		}
 	}
-	failures := s.Failures + 1
-	return p.failed(s, cause, detail, 0, failures, p.retryDelay(failures, roll(s)), rec, now), true
+	return p.failed(s, cause, detail, 0, rec, now), true
 }
 
 func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, bool) {
@@ -331,6 +355,51 @@ func (p Policy) missed(s events.State, probed, heard, now time.Time) events.Draf
 		NextProbeAt: next,
 		AnswerBy:    next.Add(p.HeartbeatTimeout),
 	})
+}
+
+// freshLink is how soon after its session a link must have gone down to have
+// been down from the start: the gateway is not logged in, or not connected.
+const freshLink = 30 * time.Second
+
+// login finds that a person has to look at the gateway.
+func (p Policy) login(s events.State, now time.Time) (events.Draft, bool) {
+	if s.Gateway.Login.Level != "" {
+		return events.Draft{}, false
+	}
+	e := &events.LoginNeeded{}
+	switch {
+	case !s.Gateway.MuteSince.IsZero() && now.Sub(s.Gateway.MuteSince) >= p.LoginAfter && !attempting(s):
+		e.Level, e.Since = events.LevelSession, s.Gateway.MuteSince
+		e.Action = "it accepts connections but opens no session: log in at its window, confirm the second factor, and check its API settings for trusted addresses"
+	case s.Phase == events.PhaseReady && s.Link.Status == events.LinkDown && s.Link.Since.Sub(s.Session.OpenedAt) <= freshLink && now.Sub(s.Link.Since) >= p.LoginAfter:
+		e.Level, e.Since = events.LevelLink, s.Link.Since
+		e.Action = "it opened a session but has had no link to IB since: log in at its window, or restart it"
+	default:
+		return events.Draft{}, false
+	}
+	return events.Draft{Event: e}, true
+}
+
+// jumped gives what is waited for new times. After a jump ahead nothing that
+// was overdue in between is held against the gateway, and a retry comes at
+// once, as a host that slept has a network again; after a step back what was
+// waited for stays as far away as it was.
+func (p Policy) jumped(s events.State, in Jumped, now time.Time) (events.Draft, bool) {
+	e := &events.ClockJumped{By: events.MillisOf(in.By)}
+	switch s.Phase {
+	case events.PhaseWaiting, events.PhaseTripped:
+		e.RetryAt = now
+		if in.By < 0 {
+			e.RetryAt = s.RetryAt.Add(in.By)
+		}
+	case events.PhaseDialing, events.PhaseGreeting:
+		e.DeadlineAt = s.Attempt.DeadlineAt.Add(in.By)
+	case events.PhaseReady:
+		e.NextProbeAt = latest(now, s.Heartbeat.NextProbeAt.Add(min(in.By, 0)))
+		e.AnswerBy = e.NextProbeAt.Add(p.HeartbeatTimeout)
+	case events.PhaseIdle, events.PhaseStopped:
+	}
+	return events.Draft{Event: e}, true
 }
 
 func latest(a, b time.Time) time.Time {

@@ -15,7 +15,8 @@ import (
 // played again for ever.
 type gateway struct {
 	scripts [][]step
-	linger  time.Duration // how long a session takes to be torn down
+	linger  time.Duration    // how long a session takes to be torn down
+	wall    func() time.Time // what sessions date by; nil is time.Now
 
 	mu       sync.Mutex
 	attempts []*session
@@ -29,6 +30,7 @@ type session struct {
 	order  connector.Order
 	script []step
 	linger time.Duration
+	wall   func() time.Time
 	report func(connector.Input)
 
 	mu      sync.Mutex
@@ -50,7 +52,10 @@ func (g *gateway) Attempt(o connector.Order) connector.Session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	script := g.scripts[min(len(g.attempts), len(g.scripts)-1)]
-	s := &session{order: o, script: script, linger: g.linger, sent: make(chan probe, 64)}
+	s := &session{order: o, script: script, linger: g.linger, wall: g.wall, sent: make(chan probe, 64)}
+	if s.wall == nil {
+		s.wall = time.Now
+	}
 	g.attempts = append(g.attempts, s)
 	return s
 }
@@ -110,7 +115,7 @@ func (s *session) at(f func()) {
 }
 
 func (s *session) Probe(number uint64) {
-	now := time.Now()
+	now := s.wall()
 	s.at(func() { s.probes = append(s.probes, now) })
 	select {
 	case s.sent <- probe{number, now}:
@@ -128,7 +133,7 @@ func (s *session) Traffic() events.Traffic {
 	return events.Traffic{BytesIn: 1, HeardAt: s.heardAt}
 }
 
-func (s *session) hear() { s.at(func() { s.heardAt = time.Now().UTC() }) }
+func (s *session) hear() { s.at(func() { s.heardAt = s.wall().UTC() }) }
 
 func (s *session) number() uint64 { return s.order.Attempt }
 
@@ -160,7 +165,7 @@ func reach(_ context.Context, s *session) {
 // open greets and gets ready.
 func open(_ context.Context, s *session) {
 	s.hear()
-	now := time.Now()
+	now := s.wall()
 	s.report(connector.Greeted{Attempt: s.number(), ServerVersion: 203})
 	s.report(connector.Opened{
 		Attempt: s.number(), Accounts: []string{"DU1234567"}, NextValidID: 1,
@@ -188,7 +193,7 @@ func serve(d time.Duration) step {
 			case p := <-s.sent:
 				s.hear()
 				s.report(connector.Answered{Attempt: s.number(), Number: p.number, Answer: connector.Answer{
-					SentAt: p.at, ReceivedAt: time.Now(), Gateway: p.at.Truncate(time.Second),
+					SentAt: p.at, ReceivedAt: s.wall(), Gateway: p.at.Truncate(time.Second),
 				}})
 			case <-over:
 				return

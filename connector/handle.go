@@ -71,7 +71,7 @@ func (r *Runner) ending() events.Answer {
 
 func (r *Runner) status() events.Answer {
 	v := r.view.Load()
-	now := wallNow()
+	now := r.wallNow()
 	a := events.Answer{
 		OK: true, Connection: r.Connection, AsOf: now, Version: r.Version,
 		State:  &v.state,
@@ -124,7 +124,7 @@ func (l *loop) obey(o order) error {
 	}
 	// The answer goes out as soon as the command is recorded, before what it
 	// asks for is begun.
-	now := wallNow()
+	now := l.wallNow()
 	if draft, ok := l.Policy.Decide(l.state, o.command, now); ok {
 		if _, err := l.recordDraft(draft, now); err != nil {
 			o.answer <- events.Refuse(l.Connection, events.ErrorInternal, "the command was not recorded: "+err.Error())

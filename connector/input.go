@@ -105,6 +105,9 @@ type Commanded struct {
 	Reason string
 }
 
+// Jumped says that the wall clock moved otherwise than time passed.
+type Jumped struct{ By time.Duration }
+
 // Damaged says that the log does not hold what it must hold.
 type Damaged struct{ Damage events.LogDamaged }
 
@@ -132,6 +135,7 @@ func (Noticed) isInput()   {}
 func (Refused) isInput()   {}
 func (Abandoned) isInput() {}
 func (Commanded) isInput() {}
+func (Jumped) isInput()    {}
 func (Damaged) isInput()   {}
 func (ShutDown) isInput()  {}
 func (Woke) isInput()      {}

@@ -2,6 +2,7 @@ package connector_test
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,8 @@ func (s *story) step(op, arg byte) {
 		s.give(connector.Answered{Attempt: attempt, Number: s.state.Heartbeat.Number + 2 - uint64(arg%4), Answer: s.answer(s.probedAt, time.Duration(arg)*time.Millisecond)})
 	case 'E', 'O':
 		s.give(connector.Ended{Attempt: attempt, Cause: slices.Concat(events.Causes, []events.Cause{""})[int(arg)%(len(events.Causes)+1)]})
+	case 'm':
+		s.give(connector.Noticed{Attempt: attempt, Code: 1300, Message: "reconnect on the new port - " + strconv.Itoa(4000+int(arg%4))})
 	case 'n':
 		code := notices[int(arg)%len(notices)]
 		s.give(connector.Noticed{Attempt: attempt, Code: code, Message: string([]byte{arg, op}) + " connection is OK:usfarm"})
@@ -81,6 +84,13 @@ func (s *story) step(op, arg byte) {
 		s.give(connector.Refused{Attempt: max(attempt, 1), MessageID: int(arg)})
 	case 'b':
 		s.give(connector.Abandoned{Attempt: max(attempt, 1), Waited: time.Duration(arg) * time.Second})
+	case 'j': // the host's clock moves by hours, either way
+		by := (time.Duration(arg) - 128) * time.Hour / 8
+		s.now = s.now.Add(by)
+		s.heard, s.probedAt = s.heard.Add(by), s.probedAt.Add(by)
+		if by != 0 {
+			s.give(connector.Jumped{By: by})
+		}
 	case 'd':
 		s.give(connector.Damaged{Damage: events.LogDamaged{Finding: events.FindingHash, Found: uint64(arg)}})
 	case 'C':

@@ -12,15 +12,19 @@ import (
 func (p Policy) noticed(s events.State, in Noticed, now time.Time) (events.Draft, bool) {
 	message := quote(in.Message)
 	reading := events.ReadNotice(in.Code, in.Message)
+	if in.Code == 1300 {
+		if d, ok := p.portChanged(s, in.Attempt, message); ok {
+			return d, true
+		}
+	}
 	if s.Phase == events.PhaseGreeting {
 		if cause, ends := refusal(in.Code, reading.Class); ends {
-			failures := s.Failures + 1
-			return p.failed(s, cause, message, in.Code, failures, p.retryDelay(failures, roll(s)), FlightRecord{}, now), true
+			return p.failed(s, cause, message, in.Code, FlightRecord{}, now), true
 		}
 	}
 	switch {
 	case reading.Link == events.LinkDown && s.Link.Status != events.LinkDown:
-		return about(in.Attempt, &events.LinkWentDown{Attempt: in.Attempt, Code: in.Code, Message: message, Farms: reading.Farms}), true
+		return about(in.Attempt, &events.LinkWentDown{Attempt: in.Attempt, Code: in.Code, Message: message, Window: p.window(now), Farms: reading.Farms}), true
 	case reading.Link == events.LinkUp && (s.Link.Status != events.LinkUp || reading.DataLost):
 		e := &events.LinkCameBack{Attempt: in.Attempt, Code: in.Code, Message: message, DataLost: reading.DataLost, Farms: reading.Farms}
 		if s.Link.Status == events.LinkDown {

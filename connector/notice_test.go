@@ -17,13 +17,13 @@ func TestCodesThatRefuseTheSessionEndTheGreeting(t *testing.T) {
 		{503, events.CauseUnsupportedVersion},
 		{506, events.CauseUnsupportedVersion},
 		{327, events.CauseRejected},
-		{1300, events.CauseRejected},
+		{1300, events.CauseRejected}, // without a port in its text
 	} {
 		s := newStory(t).greet()
-		recorded := s.give(s.noticed(c.code, "no for DU1234567"))
+		recorded := s.give(s.noticed(c.code, "no for DU1234567Z"))
 		wantEvents(t, "the refusal", recorded, "dial_failed dial_started")
 		e := find[*events.DialFailed](t, recorded)
-		if e.Cause != c.cause || e.Code != c.code || e.Failures != 1 || e.Detail != "no for DU***67" || e.Stage != events.PhaseGreeting {
+		if e.Cause != c.cause || e.Code != c.code || e.Failures != 1 || e.Detail != "no for DU***67Z" || e.Stage != events.PhaseGreeting {
 			t.Errorf("%d: dial_failed is %+v, want %s", c.code, e, c.cause)
 		}
 		wantEvents(t, "the socket's end that follows", s.give(connector.Ended{Attempt: 1, Cause: events.CauseClosedByGateway}), "")

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"ibconn/events"
@@ -16,6 +17,17 @@ import (
 type Policy struct {
 	Endpoint string // the gateway's host:port
 	ClientID int64  // the API client id, 0 to 2147483646
+
+	// Fallbacks are further gateways, to go on to in turn when one failed
+	// EndpointTries times in a row. Their ports are also the only ones that a
+	// gateway may move to (1300).
+	Fallbacks     []string
+	EndpointTries int // at least 1
+	// SpareIDs are further client ids, to go on to in turn when one was refused
+	// as in use ClientIDTries times in a row: mostly it is our own last session
+	// that still dies.
+	SpareIDs      []int64
+	ClientIDTries int // at least 1
 
 	DialTimeout     time.Duration // for TCP to open
 	GreetingTimeout time.Duration // from then, for the gateway to answer its version
@@ -30,6 +42,22 @@ type Policy struct {
 	StableAfter  time.Duration // how long a session must be ready for the failures in a row to start anew
 	BreakerAfter int           // failures in a row that open the breaker
 	BreakerProbe time.Duration // between attempts while it is open
+
+	// Windows are when interruptions are expected. What falls into one says so.
+	// Around a reset or a restart the gateway is back within minutes, so no
+	// retry waits longer than WindowCap and the breaker's probes come as often;
+	// at a weekend they come every WeekendProbe.
+	Windows      Windows
+	WindowCap    time.Duration
+	WeekendProbe time.Duration
+
+	// LoginAfter is how long a gateway may accept connections and give no
+	// session, or give a session without a link to IB, before a person is told
+	// to look at it.
+	LoginAfter time.Duration
+	// RepeatEvery is how often a notice that the gateway goes on repeating is
+	// recorded, with the number of times.
+	RepeatEvery time.Duration
 }
 
 // ProbeSpacing is the least time between two reqCurrentTime: the gateway does
@@ -47,6 +75,9 @@ func DefaultPolicy(endpoint string, clientID int64) Policy {
 		Endpoint: endpoint,
 		ClientID: clientID,
 
+		EndpointTries: 3,
+		ClientIDTries: 5,
+
 		DialTimeout:     5 * time.Second,
 		GreetingTimeout: 10 * time.Second,
 		ReadyTimeout:    15 * time.Second,
@@ -60,6 +91,12 @@ func DefaultPolicy(endpoint string, clientID int64) Policy {
 		StableAfter:  time.Minute,
 		BreakerAfter: 8,
 		BreakerProbe: time.Minute,
+
+		WindowCap:    15 * time.Second,
+		WeekendProbe: 5 * time.Minute,
+
+		LoginAfter:  3 * time.Minute,
+		RepeatEvery: time.Minute,
 	}
 }
 
@@ -72,9 +109,15 @@ func (p Policy) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	host, port, err := net.SplitHostPort(p.Endpoint)
-	refuse(err == nil && host != "" && port != "", "gateway %q: want HOST:PORT, such as 127.0.0.1:4002", p.Endpoint)
-	refuse(p.ClientID >= 0 && p.ClientID <= maxClientID, "client id %d: want 0 to %d", p.ClientID, maxClientID)
+	for i, endpoint := range p.endpoints() {
+		host, port, err := net.SplitHostPort(endpoint)
+		refuse(err == nil && host != "" && port != "", "gateway %q: want HOST:PORT, such as 127.0.0.1:4002", endpoint)
+		refuse(!slices.Contains(p.endpoints()[:i], endpoint), "gateway %s: stands there twice", endpoint)
+	}
+	for i, id := range p.clientIDs() {
+		refuse(id >= 0 && id <= maxClientID, "client id %d: want 0 to %d", id, maxClientID)
+		refuse(!slices.Contains(p.clientIDs()[:i], id), "client id %d: stands there twice", id)
+	}
 	for _, d := range []struct {
 		name        string
 		value, from time.Duration
@@ -88,27 +131,45 @@ func (p Policy) Validate() error {
 		{"backoff cap", p.BackoffCap, p.BackoffBase},
 		{"stable after", p.StableAfter, 0},
 		{"breaker probe", p.BreakerProbe, time.Millisecond},
+		{"window cap", p.WindowCap, time.Millisecond},
+		{"weekend probe", p.WeekendProbe, time.Millisecond},
+		{"login after", p.LoginAfter, time.Millisecond},
+		{"repeat every", p.RepeatEvery, time.Millisecond},
 	} {
 		refuse(d.value >= d.from, "%s %v: want at least %v", d.name, d.value, d.from)
 	}
 	refuse(p.HeartbeatMisses >= 1, "heartbeat misses %d: want at least 1", p.HeartbeatMisses)
 	refuse(p.BreakerAfter >= 1, "breaker after %d failures: want at least 1", p.BreakerAfter)
+	refuse(p.EndpointTries >= 1, "endpoint tries %d: want at least 1", p.EndpointTries)
+	refuse(p.ClientIDTries >= 1, "client id tries %d: want at least 1", p.ClientIDTries)
 	return errors.Join(errs...)
 }
 
-// retryDelay returns how long to wait after so many failures in a row: not at
-// all after the first; then a random part of a span that doubles up to the cap
-// ("full jitter"); and the probe's interval once the breaker is due to open.
-func (p Policy) retryDelay(failures int, dice float64) time.Duration {
+func (p Policy) endpoints() []string { return append([]string{p.Endpoint}, p.Fallbacks...) }
+
+func (p Policy) clientIDs() []int64 { return append([]int64{p.ClientID}, p.SpareIDs...) }
+
+// retryDelay returns how long to wait at now after so many failures in a row:
+// not at all after the first; then a random part of a span that doubles up to
+// the cap ("full jitter"); and the probe's interval once the breaker is due to
+// open. A maintenance window has a pace of its own.
+func (p Policy) retryDelay(failures int, dice float64, now time.Time) time.Duration {
+	ceiling, probe := p.BackoffCap, p.BreakerProbe
+	if w, ok := p.Windows.At(now); ok {
+		ceiling, probe = min(ceiling, p.WindowCap), p.WindowCap
+		if w.Kind == WindowWeekend {
+			ceiling, probe = p.BackoffCap, p.WeekendProbe
+		}
+	}
 	switch {
 	case failures >= p.BreakerAfter:
-		return p.BreakerProbe
+		return probe
 	case failures <= 1:
 		return 0
 	}
-	span := p.BackoffCap
+	span := ceiling
 	// Halving the cap, rather than doubling the base, cannot overflow.
-	if doublings := failures - 2; p.BackoffBase <= p.BackoffCap>>doublings {
+	if doublings := failures - 2; p.BackoffBase <= ceiling>>doublings {
 		span = p.BackoffBase << doublings
 	}
 	return time.Duration(dice * float64(span))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ibconn/connector"
+	"ibconn/events"
 )
 
 func TestValidateNamesEveryValueOutOfRange(t *testing.T) {
@@ -51,6 +52,56 @@ func TestValidateNamesEveryValueOutOfRange(t *testing.T) {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%s: Validate() = %q, want %q in it", c.what, err, part)
 			}
+		}
+	}
+}
+
+func TestAWindowIsNamedAndHasAPaceOfItsOwn(t *testing.T) {
+	for _, c := range []struct {
+		window string
+		cap    time.Duration // what the longest retry is below
+		probe  time.Duration // once the breaker is open
+	}{
+		{"", time.Minute, time.Minute},
+		{"reset daily 06:00-09:00 UTC", 15 * time.Second, 15 * time.Second},
+		{"restart daily 06:00-09:00 UTC", 15 * time.Second, 15 * time.Second},
+		{"weekend Mon 06:00 - Tue 09:00 UTC", time.Minute, 5 * time.Minute},
+		{"reset daily 20:00-21:00 UTC", time.Minute, time.Minute}, // another hour
+	} {
+		s := newStory(t)
+		name := ""
+		if c.window != "" {
+			w, err := connector.ParseWindow(c.window)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.policy.Windows = connector.Windows{w}
+			if w.Contains(s.now) {
+				name = w.String()
+			}
+		}
+		s.dial()
+		for failures := 1; failures < s.policy.BreakerAfter; failures++ {
+			e := find[*events.DialFailed](t, s.give(s.ended(events.CauseRefused)))
+			if e.Window != name || e.RetryIn.Duration() > c.cap {
+				t.Errorf("%q: failure %d is %+v, want window %q and a retry within %v", c.window, failures, e, name, c.cap)
+			}
+			if s.state.Phase == events.PhaseWaiting {
+				s.passTo(s.state.RetryAt)
+			}
+		}
+		e := find[*events.DialFailed](t, s.give(s.ended(events.CauseRefused)))
+		if e.RetryIn.Duration() != c.probe {
+			t.Errorf("%q: with the breaker open the retry is in %v, want %v", c.window, e.RetryIn, c.probe)
+		}
+
+		s.passTo(s.state.RetryAt)
+		s.reopen()
+		if down := find[*events.LinkWentDown](t, s.give(s.noticed(1100, "lost"))); down.Window != name {
+			t.Errorf("%q: the link goes down in window %q, want %q", c.window, down.Window, name)
+		}
+		if lost := find[*events.SessionLost](t, s.give(s.ended(events.CauseClosedByGateway))); lost.Window != name {
+			t.Errorf("%q: the session is lost in window %q, want %q", c.window, lost.Window, name)
 		}
 	}
 }

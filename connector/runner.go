@@ -25,6 +25,11 @@ type Runner struct {
 	PID      int           // our process id
 	NewID    func() string // a new unique id at each call, from any goroutine
 
+	// Wall is the clock that events are dated by, without a monotonic reading;
+	// nil is the system's. A Wall that moves otherwise than time passes is what a
+	// host that sleeps looks like.
+	Wall func() time.Time
+
 	// Grace is how long the last events may take once Run was told to end.
 	Grace time.Duration
 
@@ -88,6 +93,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		appending: appending,
 		inputs:    make(chan Input),
 		quit:      make(chan struct{}),
+		repeats:   repeats{every: r.Policy.RepeatEvery},
 	}
 	if err := l.run(ctx); err != nil {
 		return fmt.Errorf("connector %s: %w", r.Connection, err)
@@ -112,6 +118,10 @@ type loop struct {
 	end      context.CancelFunc // ends it
 	probed   uint64             // the last probe sent in it
 	probedAt time.Time          // when
+
+	repeats repeats
+	wall    time.Time // when the clock was last looked at,
+	mono    time.Time // and the same with its monotonic reading
 }
 
 func (l *loop) run(ctx context.Context) error {
@@ -142,28 +152,78 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	l.lookAtClock()
 	for {
-		timer.Reset(l.sleep(wallNow()))
-		var err error
+		timer.Reset(l.sleep(l.wallNow()))
+		var next func() error
 		select {
 		case <-ctx.Done():
 			return l.shutDown(ctx)
 		case in := <-l.inputs:
-			err = l.take(in)
+			next = func() error { return l.take(in) }
 		case o := <-l.orders:
-			err = l.obey(o)
+			next = func() error { return l.obey(o) }
 		case <-timer.C:
-			l.probe(wallNow())
-			err = l.take(l.woke())
+			next = l.wake
 		}
-		if err != nil {
+		if by := l.lookAtClock(); by.Abs() > jumpLimit {
+			if err := l.jump(by); err != nil {
+				return err
+			}
+		}
+		if err := next(); err != nil {
 			return err
 		}
 	}
 }
 
-// forever is how long the loop sleeps when only news can wake it.
-const forever = 24 * time.Hour
+// wake does what is due by the time alone.
+func (l *loop) wake() error {
+	now := l.wallNow()
+	if err := l.recordRepeats(now, false); err != nil {
+		return err
+	}
+	l.probe(now)
+	return l.take(l.woke())
+}
+
+const (
+	// jumpLimit is how far the wall clock may run from the time that passed
+	// before it is a jump. Clocks that are disciplined are slewed by less.
+	jumpLimit = 2 * time.Second
+	// look is how often the clock is looked at, at least: timers stand still
+	// while the host sleeps.
+	look = 10 * time.Second
+)
+
+// lookAtClock returns how far the wall clock has moved otherwise than time
+// passed since it was last looked at.
+func (l *loop) lookAtClock() time.Duration {
+	wall, mono := l.wallNow(), time.Now()
+	var by time.Duration
+	if !l.mono.IsZero() {
+		by = wall.Sub(l.wall) - mono.Sub(l.mono)
+	}
+	l.wall, l.mono = wall, mono
+	return by
+}
+
+func (l *loop) jump(by time.Duration) error {
+	if !l.probedAt.IsZero() {
+		l.probedAt = l.probedAt.Add(by)
+	}
+	return l.take(Jumped{By: by})
+}
+
+// recordRepeats records the counts that are due, or all there are.
+func (l *loop) recordRepeats(now time.Time, all bool) error {
+	for _, e := range l.repeats.due(now, all) {
+		if _, err := l.recordDraft(about(e.Attempt, e), now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (l *loop) sleep(now time.Time) time.Duration {
 	plan := PlanFor(l.state)
@@ -174,10 +234,13 @@ func (l *loop) sleep(now time.Time) time.Duration {
 	case plan.Probe != 0: // it has its time from when it was really sent
 		at = l.probedAt.Add(l.Policy.HeartbeatTimeout)
 	}
-	if at.IsZero() {
-		return forever
+	if due := l.repeats.wakeAt(); !due.IsZero() && (at.IsZero() || due.Before(at)) {
+		at = due
 	}
-	return at.Sub(now)
+	if at.IsZero() {
+		return look
+	}
+	return min(at.Sub(now), look)
 }
 
 // begin reads what the log says, claims the connection, and returns the first
@@ -194,7 +257,7 @@ func (l *loop) begin(ctx context.Context) (Started, []events.LogDamaged, error) 
 	}
 	l.state, l.head = fold.state, fold.head
 	l.author = events.Author{Connection: l.Connection, Source: "/ibconn/" + l.Instance, NewID: l.NewID}
-	now := wallNow()
+	now := l.wallNow()
 	claim := &events.EpochBegan{
 		Instance:      l.Instance,
 		PID:           l.PID,
@@ -227,10 +290,13 @@ func (l *loop) begin(ctx context.Context) (Started, []events.LogDamaged, error) 
 func (l *loop) take(in Input) error {
 	var cause string
 	for {
-		now := wallNow()
+		now := l.wallNow()
 		draft, ok := l.Policy.Decide(l.state, in, now)
 		_, woke := in.(Woke)
 		if !ok && woke {
+			return nil
+		}
+		if e, is := draft.Event.(*events.GatewayReported); is && l.repeats.absorb(e, now) {
 			return nil
 		}
 		if ok {
@@ -241,6 +307,11 @@ func (l *loop) take(in Input) error {
 			}
 			cause = rec.ID
 			l.carryOut()
+			if l.running == 0 {
+				if err := l.recordRepeats(now, true); err != nil {
+					return err
+				}
+			}
 		}
 		in = l.woke()
 	}
@@ -334,7 +405,7 @@ func (l *loop) woke() Woke {
 // shutDown records that the process ends. No Woke follows: at the next start
 // the state will call for whatever it calls for now.
 func (l *loop) shutDown(ctx context.Context) error {
-	now := wallNow()
+	now := l.wallNow()
 	draft, ok := l.Policy.Decide(l.state, ShutDown{Reason: context.Cause(ctx).Error()}, now)
 	if !ok {
 		return nil
@@ -345,4 +416,9 @@ func (l *loop) shutDown(ctx context.Context) error {
 
 // wallNow is the time as events carry it: UTC, and without the monotonic
 // reading, which would not survive being stored.
-func wallNow() time.Time { return time.Now().UTC().Round(0) }
+func (r *Runner) wallNow() time.Time {
+	if r.Wall != nil {
+		return r.Wall().UTC().Round(0)
+	}
+	return time.Now().UTC().Round(0)
+}

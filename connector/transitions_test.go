@@ -214,6 +214,7 @@ var cues = []cue{
 	{"noticed 1100, link lost", notice(1100, "lost")},
 	{"noticed 1101, link back, data lost", notice(1101, "back")},
 	{"noticed 1102, link back, data kept", notice(1102, "back")},
+	{"noticed 1300, port changed", notice(1300, "Please reconnect on the new port - 4003")},
 	{"noticed 2103, farm down", notice(2103, "Market data farm connection is broken:usfarm")},
 	{"noticed 162, pacing", notice(162, "pacing violation")},
 	{"noticed 77777, not in the table", notice(77777, "new")},
@@ -221,6 +222,8 @@ var cues = []cue{
 	stale("noticed 326", notice(326, "in use")),
 	{"refused by the safety catch", func(*story) connector.Input { return connector.Refused{Attempt: 1, MessageID: 3} }},
 	{"abandoned", func(*story) connector.Input { return connector.Abandoned{Attempt: 1} }},
+	{"clock jumped ahead", func(*story) connector.Input { return connector.Jumped{By: time.Hour} }},
+	{"clock went back", func(*story) connector.Input { return connector.Jumped{By: -time.Hour} }},
 	{"damaged", func(*story) connector.Input {
 		return connector.Damaged{Damage: events.LogDamaged{Finding: events.FindingGap}}
 	}},
@@ -278,7 +281,7 @@ func TestEveryPhaseAndEveryStateEventOfASessionIsInTheTable(t *testing.T) {
 	}
 	for _, typ := range events.Types() {
 		claim := typ.Kind() == events.KindClaimed
-		outcome := typ.What() == "rejected" || typ.Kind() == events.KindSubscription
+		outcome := typ.What() == "rejected" || typ.What() == "gateway_repeated" || typ.Kind() == events.KindSubscription
 		if !seen[typ.What()] && !claim && !outcome {
 			t.Errorf("no row leads to %s", typ)
 		}

@@ -32,6 +32,7 @@ func (s State) Apply(r Recorded) State {
 
 	case *DialStarted:
 		phase = PhaseDialing
+		s.Gateway = s.Gateway.dialed(s.Attempt, e)
 		s.Attempt = Attempt{
 			Number: e.Attempt, Endpoint: e.Endpoint, ClientID: e.ClientID, Probe: e.Probe,
 			StartedAt: r.Time, DeadlineAt: e.DeadlineAt,
@@ -59,6 +60,7 @@ func (s State) Apply(r Recorded) State {
 			phase = PhaseTripped
 		}
 		s.Counts.Failures++
+		s.Gateway = s.Gateway.failed(e, r.Time)
 		s.LastEnding = Ending{At: r.Time, Cause: e.Cause, Code: e.Code, Detail: e.Detail}
 
 	case *SessionOpened:
@@ -68,6 +70,7 @@ func (s State) Apply(r Recorded) State {
 		s.Session = Session{OpenedAt: r.Time, ServerVersion: e.ServerVersion, Accounts: e.Accounts, NextValidID: e.NextValidID}
 		s.Heartbeat = Heartbeat{AnsweredAt: r.Time, RTT: e.RTT, Skew: e.Skew, NextProbeAt: e.NextProbeAt, AnswerBy: e.AnswerBy}
 		s.Counts.Sessions++
+		s.Gateway = Gateway{}
 
 	case *SessionStale:
 		s.Session.StaleSince = r.Time
@@ -97,6 +100,7 @@ func (s State) Apply(r Recorded) State {
 		s = s.ended(0)
 		s.Wanted = e.Cause != CauseAskedFor
 		s.Breaker = Breaker{}
+		s.Gateway = Gateway{}
 		s.OutageSince = zeroTime
 		s.Pending = acted(s.Pending, r.Causation)
 
@@ -104,7 +108,26 @@ func (s State) Apply(r Recorded) State {
 		s.Link = Link{Status: LinkDown, Since: r.Time, Code: e.Code}
 		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
 
+	case *ClockJumped:
+		s.RetryAt = cmp.Or(e.RetryAt, s.RetryAt)
+		if s.Breaker.Open {
+			s.Breaker.ProbeAt = s.RetryAt
+		}
+		s.Attempt.DeadlineAt = cmp.Or(e.DeadlineAt, s.Attempt.DeadlineAt)
+		s.Heartbeat.NextProbeAt = cmp.Or(e.NextProbeAt, s.Heartbeat.NextProbeAt)
+		s.Heartbeat.AnswerBy = cmp.Or(e.AnswerBy, s.Heartbeat.AnswerBy)
+
+	case *LoginNeeded:
+		s.Gateway.Login = Login{Level: e.Level, Since: e.Since}
+
+	case *PortChanged:
+		s.Gateway.MovedTo = ""
+		if e.Allowed {
+			s.Gateway.MovedTo = e.Endpoint
+		}
+
 	case *LinkCameBack:
+		s.Gateway.Login = Login{}
 		s.Link = Link{Status: LinkUp, Since: r.Time, Code: e.Code, DataLost: e.DataLost}
 		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
 
@@ -126,6 +149,12 @@ func (s State) Apply(r Recorded) State {
 		if e.Class.Fault() {
 			s.Counts.Errors++
 			s.LastError = Reported{At: r.Time, Code: e.Code, Message: e.Message}
+		}
+
+	case *GatewayRepeated:
+		if e.Class.Fault() {
+			s.Counts.Errors += uint64(e.Count)
+			s.LastError = Reported{At: e.LastAt, Code: e.Code, Message: e.Message}
 		}
 
 	case *FrameRefused:
@@ -172,6 +201,9 @@ func (s State) forgetLevels() State {
 }
 
 func (s State) ended(failures int) State {
+	if s.Gateway.Login.Level == LevelLink {
+		s.Gateway.Login = Login{} // without a session nothing is known of the link
+	}
 	s.Attempt.DeadlineAt = zeroTime
 	s.Session = Session{}
 	s.RetryAt = zeroTime
@@ -193,6 +225,39 @@ func (s State) concluded(id string, status AnswerStatus, why *AnswerError) State
 		}
 	}
 	return s
+}
+
+// dialed forgets what an attempt at another place, or under another id, makes
+// irrelevant.
+func (g Gateway) dialed(before Attempt, e *DialStarted) Gateway {
+	g.MovedTo = ""
+	if before.Endpoint != e.Endpoint {
+		g.Failures = 0
+	}
+	if before.ClientID != e.ClientID {
+		g.IDRefusals = 0
+	}
+	return g
+}
+
+// failed counts what an attempt has shown. A gateway that refuses a client id
+// is up; one that accepts and gives no session may sit in its login dialog.
+func (g Gateway) failed(e *DialFailed, at time.Time) Gateway {
+	switch {
+	case e.Cause == CauseProcessRestarted:
+		return g
+	case e.Cause == CauseClientIDInUse:
+		g.IDRefusals++
+	default:
+		g.Failures++
+	}
+	switch {
+	case e.Stage != PhaseGreeting || e.Cause != CauseMuteInGreeting && e.Cause != CauseClosedInGreeting:
+		g.MuteSince, g.Login = zeroTime, Login{}
+	case g.MuteSince.IsZero():
+		g.MuteSince = at
+	}
+	return g
 }
 
 func (b Breaker) probeAgain(e *DialFailed) Breaker {

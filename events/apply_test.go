@@ -93,6 +93,7 @@ var (
 		&DialFailed{Attempt: 1, Cause: CauseRefused, Failures: 8, RetryAt: after(time.Minute)},
 		&BreakerOpened{Failures: 8, ProbeAt: after(time.Minute)})
 	probing = append(tripped[:5:5], &DialStarted{Attempt: 2, Endpoint: "127.0.0.1:4002", ClientID: 17, Probe: true, Failures: 8, DeadlineAt: after(8 * time.Second)})
+	mute    = append(greeted[:5:5], &DialFailed{Attempt: 1, Stage: PhaseGreeting, Cause: CauseMuteInGreeting, Failures: 1, RetryAt: after(9 * time.Second)})
 	asked   = append(opened[:6:6], &CommandAccepted{CommandID: "restart-7", Verb: VerbReconnect, Reason: "weekly restart"})
 )
 
@@ -124,6 +125,18 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a breaker closed", append(probing[:6:6], greeted[3], greeted[4], opened[5]), Draft{Event: &BreakerClosed{Attempt: 2}}},
 		{"a stop by command", append(opened[:6:6], &CommandAccepted{CommandID: "night", Verb: VerbDisconnect}), Draft{Causation: "night", Event: &Stopped{Cause: CauseAskedFor, Attempt: 1}}},
 		{"a shutdown while tripped", tripped, Draft{Event: &Stopped{Cause: CauseShutdown}}},
+		{"a clock jump while dialing", dialing, Draft{Event: &ClockJumped{By: 3_600_000, DeadlineAt: after(time.Hour)}}},
+		{"a clock jump in a session", opened, Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}}},
+		{"a clock jump while tripped", tripped, Draft{Event: &ClockJumped{By: 3_600_000, RetryAt: after(time.Hour)}}},
+		{"a mute gateway", greeted, Draft{Event: &DialFailed{Attempt: 1, Stage: PhaseGreeting, Cause: CauseMuteInGreeting, Failures: 1, RetryAt: after(9 * time.Second)}}},
+		{"a login needed", mute, Draft{Event: &LoginNeeded{Level: LevelSession, Since: after(7 * time.Second), Action: "log in"}}},
+		{"a login done", append(mute[:6:6], &LoginNeeded{Level: LevelSession, Since: after(7 * time.Second), Action: "log in"}, dialing[2], greeted[3], greeted[4]), Draft{Event: opened[5]}},
+		{"a port changed", opened, Draft{Event: &PortChanged{Attempt: 1, Endpoint: "127.0.0.1:4003", Allowed: true}}},
+		{"a port changed to one not allowed", opened, Draft{Event: &PortChanged{Attempt: 1, Endpoint: "127.0.0.1:4003"}}},
+		{
+			"a dial to another gateway as another client", append(dialing[:3:3], &DialFailed{Attempt: 1, Cause: CauseClientIDInUse, Failures: 1, RetryAt: wireTime}, &DialFailed{Attempt: 1, Cause: CauseRefused, Failures: 2, RetryAt: wireTime}),
+			Draft{Event: &DialStarted{Attempt: 2, Endpoint: "127.0.0.1:4001", ClientID: 18, Because: "the other is down", DeadlineAt: after(15 * time.Second)}},
+		},
 		{"a link down", opened, Draft{Event: &LinkWentDown{Attempt: 1, Code: 1100, Farms: []FarmNews{{usfarm, FarmDown}}}}},
 		{"a link back", append(opened[:6:6], &LinkWentDown{Attempt: 1, Code: 1100, Farms: []FarmNews{{usfarm, FarmDown}}}), Draft{Event: &LinkCameBack{Attempt: 1, Code: 1101, DataLost: true, Farms: []FarmNews{{usfarm, FarmUp}}}}},
 		{"a farm idle", opened, Draft{Event: &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmIdle, Code: 2108}}},
@@ -134,6 +147,7 @@ func TestWhatEachEventChanges(t *testing.T) {
 			Draft{Event: &HeartbeatAnswered{Attempt: 1, Number: 2, RTT: 3, Skew: -4, NextProbeAt: after(27 * time.Second), AnswerBy: after(32 * time.Second)}},
 		},
 		{"an error reported", opened, Draft{Event: &GatewayReported{Attempt: 1, Code: 162, Class: ClassPacing, Message: "too fast"}}},
+		{"an error repeated", opened, Draft{Event: &GatewayRepeated{Attempt: 1, Code: 162, Class: ClassPacing, Message: "too fast", Count: 9, FirstAt: after(time.Second), LastAt: after(2 * time.Second)}}},
 		{"a notice reported", opened, Draft{Event: &GatewayReported{Attempt: 1, Code: 2109, Class: ClassInfo, Message: "ignored"}}},
 		{"a frame refused", opened, Draft{Event: &FrameRefused{Attempt: 1, MessageID: 3}}},
 		{"a session abandoned", opened, Draft{Event: &SessionAbandoned{Attempt: 1, Total: 1}}},

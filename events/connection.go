@@ -62,12 +62,45 @@ type Stopped struct {
 	Standing
 }
 
+// ClockJumped says that the wall clock moved otherwise than time passed: the
+// host slept, or its clock was set. What the connection was waiting for has
+// new times, so that the jump is not taken for a fault of the gateway.
+type ClockJumped struct {
+	By          Millis    `json:"by_ms"`                  // how far; negative when the clock went back
+	RetryAt     time.Time `json:"retry_at,omitzero"`      // while waiting or tripped: when the next attempt is due now
+	DeadlineAt  time.Time `json:"deadline_at,omitzero"`   // in an attempt: the deadline of its step now
+	NextProbeAt time.Time `json:"next_probe_at,omitzero"` // in a session: when the next probe is due now
+	AnswerBy    time.Time `json:"answer_by,omitzero"`     // and when it must be answered
+	Standing
+}
+
+// LoginNeeded says that a person has to look at the gateway: it accepts
+// connections but gives no session, or has had no link to IB since it gave one.
+type LoginNeeded struct {
+	Level  Level     `json:"level"`  // session or link: what has been missing
+	Since  time.Time `json:"since"`  // since when
+	Action string    `json:"action"` // what to do
+	Standing
+}
+
+// PortChanged says that the gateway announced another API port (1300).
+type PortChanged struct {
+	Attempt  uint64 `json:"attempt"`
+	Endpoint string `json:"endpoint"` // the gateway's host with that port
+	Allowed  bool   `json:"allowed"`  // it is among the configured gateways, and the next attempt goes there
+	Message  string `json:"message"`  // the gateway's words
+	Standing
+}
+
 // Type returns the event's type.
 func (*EpochBegan) Type() Type       { return "ib.conn.claimed.epoch_began" }
 func (*ConnectRequested) Type() Type { return "ib.conn.state.connect_requested" }
 func (*BreakerOpened) Type() Type    { return "ib.conn.state.breaker_opened" }
 func (*BreakerClosed) Type() Type    { return "ib.conn.state.breaker_closed" }
 func (*Stopped) Type() Type          { return "ib.conn.state.stopped" }
+func (*ClockJumped) Type() Type      { return "ib.conn.state.clock_jumped" }
+func (*LoginNeeded) Type() Type      { return "ib.conn.state.login_needed" }
+func (*PortChanged) Type() Type      { return "ib.conn.state.port_changed" }
 
 func (e *EpochBegan) check() error { return given(e.Instance != "", "instance") }
 
@@ -80,3 +113,11 @@ func (e *BreakerOpened) check() error {
 func (e *BreakerClosed) check() error { return given(e.Attempt > 0, "attempt") }
 
 func (e *Stopped) check() error { return given(e.Cause != "", "cause") }
+
+func (e *ClockJumped) check() error { return given(e.By != 0, "by_ms") }
+
+func (e *LoginNeeded) check() error { return given(e.Level != "", "level") }
+
+func (e *PortChanged) check() error {
+	return cmp.Or(given(e.Attempt > 0, "attempt"), given(e.Endpoint != "", "endpoint"))
+}

@@ -38,12 +38,16 @@
 //	ib.conn.state.breaker_opened       too many failures in a row: only slow probes go on
 //	ib.conn.state.breaker_closed       a probe led to a session
 //	ib.conn.state.stopped              ended in order, by command or with the process
+//	ib.conn.state.clock_jumped         the host slept, or its clock was set
+//	ib.conn.state.login_needed         a person has to look at the gateway
+//	ib.conn.state.port_changed         the gateway announced another API port
 //	ib.conn.state.link_down            the gateway lost IB's servers
 //	ib.conn.state.link_up              the gateway reaches IB's servers again
 //	ib.conn.state.farm_changed         one of IB's data services changed
 //	ib.conn.heartbeat.answered         a probe was answered
 //	ib.conn.heartbeat.missed           a probe was not answered in time
 //	ib.conn.error.gateway_reported     an error or notice that changed no level
+//	ib.conn.error.gateway_repeated     the same again, counted
 //	ib.conn.error.frame_refused        the safety catch kept a message from the gateway
 //	ib.conn.error.session_abandoned    the API library did not let go of a session
 //	ib.conn.error.log_damaged          the log does not hold what it must hold

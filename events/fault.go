@@ -32,6 +32,20 @@ func (c Class) Fault() bool {
 	}
 }
 
+// GatewayRepeated says that the gateway went on sending what the last
+// [GatewayReported] with this request, code and message said. Together they
+// count every occurrence.
+type GatewayRepeated struct {
+	Attempt   uint64    `json:"attempt"`
+	RequestID int64     `json:"request_id"`
+	Code      int       `json:"code"`
+	Class     Class     `json:"class"`
+	Message   string    `json:"message"`
+	Count     int       `json:"count"`    // occurrences since it was last recorded
+	FirstAt   time.Time `json:"first_at"` // of these
+	LastAt    time.Time `json:"last_at"`
+}
+
 // FrameRefused says that the safety catch kept a message from the gateway,
 // because its id is not on the list of what ibconn may send.
 type FrameRefused struct {
@@ -72,12 +86,17 @@ type LogDamaged struct {
 
 // Type returns the event's type.
 func (*GatewayReported) Type() Type  { return "ib.conn.error.gateway_reported" }
+func (*GatewayRepeated) Type() Type  { return "ib.conn.error.gateway_repeated" }
 func (*FrameRefused) Type() Type     { return "ib.conn.error.frame_refused" }
 func (*SessionAbandoned) Type() Type { return "ib.conn.error.session_abandoned" }
 func (*LogDamaged) Type() Type       { return "ib.conn.error.log_damaged" }
 
 func (e *GatewayReported) check() error {
 	return cmp.Or(given(e.Attempt > 0, "attempt"), given(e.Class != "", "class"))
+}
+
+func (e *GatewayRepeated) check() error {
+	return cmp.Or(given(e.Attempt > 0, "attempt"), given(e.Count > 0, "count"))
 }
 
 func (e *FrameRefused) check() error { return given(e.Attempt > 0, "attempt") }

@@ -53,8 +53,9 @@ type FarmNews struct {
 // LinkWentDown says that the gateway lost IB's servers. The session stays.
 type LinkWentDown struct {
 	Attempt uint64 `json:"attempt"`
-	Code    int    `json:"code"`    // 1100 or 2110
-	Message string `json:"message"` // the gateway's words
+	Code    int    `json:"code"`             // 1100 or 2110
+	Message string `json:"message"`          // the gateway's words
+	Window  string `json:"window,omitempty"` // the maintenance window it fell into, as it is configured
 	// Farms are the farms the message names, with their states.
 	Farms []FarmNews `json:"farms,omitempty"`
 	Standing

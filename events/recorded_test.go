@@ -171,12 +171,16 @@ var broken = map[Type]map[string]string{
 	"ib.conn.state.breaker_opened":    {"probe_at": "probe_at is missing", "failures": "failures -1: want 0 or more"},
 	"ib.conn.state.breaker_closed":    {"attempt": "attempt is missing"},
 	"ib.conn.state.stopped":           {"cause": "cause is missing"},
+	"ib.conn.state.clock_jumped":      {"by_ms": "by_ms is missing"},
+	"ib.conn.state.login_needed":      {"level": "level is missing"},
+	"ib.conn.state.port_changed":      {"attempt": "attempt is missing", "endpoint": "endpoint is missing"},
 	"ib.conn.state.link_down":         {"attempt": "attempt is missing"},
 	"ib.conn.state.link_up":           {"attempt": "attempt is missing"},
 	"ib.conn.state.farm_changed":      {"attempt": "attempt is missing", "farm": "farm.kind is missing", "to": "to is missing"},
 	"ib.conn.heartbeat.answered":      {"attempt": "attempt is missing", "next_probe_at": "next_probe_at is missing", "answer_by": "answer_by is missing"},
 	"ib.conn.heartbeat.missed":        {"attempt": "attempt is missing", "misses": "misses -1: want 0 or more", "next_probe_at": "next_probe_at is missing", "answer_by": "answer_by is missing"},
 	"ib.conn.error.gateway_reported":  {"attempt": "attempt is missing", "class": "class is missing"},
+	"ib.conn.error.gateway_repeated":  {"attempt": "attempt is missing", "count": "count is missing"},
 	"ib.conn.error.frame_refused":     {"attempt": "attempt is missing"},
 	"ib.conn.error.session_abandoned": {"attempt": "attempt is missing"},
 	"ib.conn.error.log_damaged":       {"finding": "finding is missing"},
@@ -220,7 +224,7 @@ func TestDecodeSaysAMismatchInJSONsWords(t *testing.T) {
 		{samples()[0], `"pid":4711`, `"pid":"x"`, "pid is a JSON string: want a JSON whole number"},
 		{samples()[2], `"probe":true`, `"probe":1`, "probe is a JSON number: want a JSON bool"},
 		{samples()[6], `["DU***67","DU***68"]`, `"DU***67"`, "accounts is a JSON string: want a JSON array"},
-		{samples()[15], `{"kind":"market_data","name":"usfarm"}`, `"usfarm"`, "farm is a JSON string: want a JSON object"},
+		{samples()[18], `{"kind":"market_data","name":"usfarm"}`, `"usfarm"`, "farm is a JSON string: want a JSON object"},
 	}
 	for _, tt := range tests {
 		payload := change(t, string(record(t, tt.event).Wire), tt.old, tt.new)

@@ -12,6 +12,7 @@ type DialStarted struct {
 	ClientID   int64     `json:"client_id"`          // the API client id it will ask for
 	Probe      bool      `json:"probe,omitempty"`    // the breaker is open and this attempt tests the gateway
 	Failures   int       `json:"failures,omitempty"` // failures in a row before it
+	Because    string    `json:"because,omitempty"`  // why it goes to another gateway, or asks for another client id, than the one before
 	DeadlineAt time.Time `json:"deadline_at"`        // when TCP must be open
 	Standing
 }
@@ -48,6 +49,7 @@ type DialFailed struct {
 	Failures int           `json:"failures"`         // failures in a row, this one counted
 	RetryAt  time.Time     `json:"retry_at"`         // when the next attempt is due, jitter included
 	RetryIn  Millis        `json:"retry_in_ms"`      // the same from now
+	Window   string        `json:"window,omitempty"` // the maintenance window it fell into, as it is configured
 	Traffic  Traffic       `json:"traffic,omitzero"` // what went over its socket
 	Flight   []FlightFrame `json:"flight,omitempty"` // its last frames, oldest first
 	Standing
@@ -100,6 +102,7 @@ type SessionLost struct {
 	Failures int           `json:"failures"`            // failures in a row, this one counted; a session that was ready long enough starts the count anew
 	RetryAt  time.Time     `json:"retry_at"`
 	RetryIn  Millis        `json:"retry_in_ms"`
+	Window   string        `json:"window,omitempty"` // the maintenance window it fell into, as it is configured
 	Traffic  Traffic       `json:"traffic,omitzero"`
 	Flight   []FlightFrame `json:"flight,omitempty"` // the last frames each way, oldest first
 	Standing

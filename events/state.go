@@ -23,6 +23,7 @@ type State struct {
 	Failures int       `json:"failures"`          // failures in a row
 	RetryAt  time.Time `json:"retry_at,omitzero"` // when the next attempt is due, in waiting and tripped
 	Breaker  Breaker   `json:"breaker"`
+	Gateway  Gateway   `json:"gateway,omitzero"` // what the next attempt must know of earlier ones
 
 	Link  Link        `json:"link"`
 	Farms []FarmState `json:"farms,omitempty"` // in the order of their names
@@ -66,6 +67,22 @@ type Session struct {
 	Accounts      []string  `json:"accounts,omitempty"` // masked
 	NextValidID   int64     `json:"next_valid_id"`
 	StaleSince    time.Time `json:"stale_since,omitzero"` // when it fell silent; zero while it answers
+}
+
+// Gateway is what attempts have shown of the gateway, for the choice of where
+// the next one goes, and for whether a person has to look at it.
+type Gateway struct {
+	Failures   int       `json:"failures,omitempty"`    // attempts in a row that failed at the present endpoint, client ids in use not counted
+	IDRefusals int       `json:"id_refusals,omitempty"` // refusals in a row of the present client id (326)
+	MovedTo    string    `json:"moved_to,omitempty"`    // where it said that it listens from now on
+	MuteSince  time.Time `json:"mute_since,omitzero"`   // since when it accepts and gives no session
+	Login      Login     `json:"login,omitzero"`
+}
+
+// Login says that a person has to look at the gateway; zero when none has to.
+type Login struct {
+	Level Level     `json:"level"` // session or link: what it has not given
+	Since time.Time `json:"since"` // since when
 }
 
 // Breaker is the circuit breaker.
@@ -188,6 +205,7 @@ func (s State) stand(p Phase) Standing {
 	case PhaseDialing, PhaseGreeting, PhaseWaiting, PhaseTripped:
 		st.Condition = ConditionDown
 		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: string(p), Since: s.PhaseSince, Cause: s.LastEnding.Cause})
+		st.Reasons = append(st.Reasons, s.Gateway.Login.reason()...)
 		return st
 	case PhaseReady:
 	}
@@ -197,6 +215,7 @@ func (s State) stand(p Phase) Standing {
 	if s.Link.Status == LinkDown {
 		st.Reasons = append(st.Reasons, Reason{Level: LevelLink, What: string(LinkDown), Since: s.Link.Since})
 	}
+	st.Reasons = append(st.Reasons, s.Gateway.Login.reason()...)
 	for _, f := range s.Farms {
 		if f.Status == FarmDown {
 			st.Reasons = append(st.Reasons, Reason{Level: LevelFarm, What: string(FarmDown), Name: f.Farm.String(), Since: f.Since})
@@ -206,4 +225,15 @@ func (s State) stand(p Phase) Standing {
 		st.Condition = ConditionDegraded
 	}
 	return st
+}
+
+// ReasonLoginNeeded is what a [Reason] says of a gateway that a person has to
+// look at.
+const ReasonLoginNeeded = "login_needed"
+
+func (l Login) reason() []Reason {
+	if l.Level == "" {
+		return nil
+	}
+	return []Reason{{Level: l.Level, What: ReasonLoginNeeded, Since: l.Since}}
 }

@@ -52,7 +52,7 @@ func samples() []Event {
 		},
 		&ConnectRequested{By: AskerCommand, Reason: "maintenance is over", RetryAt: wireTime, Standing: waiting},
 		&DialStarted{
-			Attempt: 12, Endpoint: "127.0.0.1:4002", ClientID: 17, Probe: true, Failures: 8,
+			Attempt: 12, Endpoint: "127.0.0.1:4002", ClientID: 17, Probe: true, Failures: 8, Because: "127.0.0.1:4001 failed 3 times in a row",
 			DeadlineAt: after(5 * time.Second), Standing: standingFor(PhaseDialing),
 		},
 		&GatewayReached{Attempt: 12, Remote: "127.0.0.1:4002", Took: 0.412, DeadlineAt: after(10 * time.Second), Standing: standingFor(PhaseGreeting)},
@@ -63,6 +63,7 @@ func samples() []Event {
 		&DialFailed{
 			Attempt: 12, Stage: PhaseGreeting, Cause: CauseClientIDInUse, Detail: "Unable to connect as the client id is already in use.",
 			Code: 326, Took: 41.7, Failures: 3, RetryAt: after(1250 * time.Millisecond), RetryIn: 1250,
+			Window:  "restart daily 23:45-23:50 Europe/Zurich",
 			Traffic: traffic, Flight: flight, Standing: waiting,
 		},
 		&SessionOpened{
@@ -74,15 +75,28 @@ func samples() []Event {
 		&SessionFresh{Attempt: 12, Stale: 1_500, Standing: ready},
 		&SessionLost{
 			Attempt: 12, Cause: CauseReset, Detail: "read: connection reset by peer", Code: 1300, Uptime: 3_600_000, Silent: 12_000, Away: 90_000,
-			Failures: 1, RetryAt: after(800 * time.Millisecond), RetryIn: 800, Traffic: traffic, Flight: flight, Standing: waiting,
+			Failures: 1, RetryAt: after(800 * time.Millisecond), RetryIn: 800,
+			Window: "restart daily 23:45-23:50 Europe/Zurich", Traffic: traffic, Flight: flight, Standing: waiting,
 		},
 		&BreakerOpened{Failures: 8, ProbeAt: after(time.Minute), Standing: standingFor(PhaseTripped)},
 		&BreakerClosed{Attempt: 12, Open: 180_000, Standing: ready},
 		&Stopped{Cause: CauseAskedFor, Reason: "weekly restart", Attempt: 12, Uptime: 3_600_000, Standing: Standing{
 			Phase: PhaseStopped, Condition: ConditionStopped, Reasons: []Reason{{Level: LevelSession, What: "stopped", Since: wireTime}},
 		}},
+		&ClockJumped{
+			By: 3_600_000, RetryAt: wireTime, DeadlineAt: after(4 * time.Second), NextProbeAt: wireTime, AnswerBy: after(5 * time.Second),
+			Standing: waiting,
+		},
+		&LoginNeeded{
+			Level: LevelSession, Since: after(-4 * time.Minute), Action: "log the gateway in",
+			Standing: degraded(Reason{Level: LevelSession, What: "login_needed"}),
+		},
+		&PortChanged{
+			Attempt: 12, Endpoint: "127.0.0.1:4003", Allowed: true, Message: "Socket port has been reset and this connection is being dropped",
+			Standing: ready,
+		},
 		&LinkWentDown{
-			Attempt: 12, Code: 1100, Message: "Connectivity between IBKR and Trader Workstation has been lost.",
+			Attempt: 12, Code: 1100, Window: "reset Sun-Fri 00:15-01:45 America/New_York", Message: "Connectivity between IBKR and Trader Workstation has been lost.",
 			Farms: []FarmNews{{Farm: usfarm, Status: FarmDown}}, Standing: degraded(Reason{Level: LevelLink, What: "down"}),
 		},
 		&LinkCameBack{
@@ -101,6 +115,10 @@ func samples() []Event {
 		&GatewayReported{
 			Attempt: 12, RequestID: 9, Code: 162, Class: ClassPacing, Message: "Historical Market Data Service error message: <translated> & unread",
 			Meaning: "the historical data service refused the query", UnmatchedText: true, ReportedAt: after(-time.Millisecond),
+		},
+		&GatewayRepeated{
+			Attempt: 12, RequestID: -1, Code: 1100, Class: ClassLinkLost, Message: "Connectivity between IBKR and Trader Workstation has been lost.",
+			Count: 14, FirstAt: after(-time.Minute), LastAt: wireTime,
 		},
 		&FrameRefused{Attempt: 12, MessageID: 3, Name: "placeOrder", Size: 214},
 		&SessionAbandoned{Attempt: 12, Waited: 5_000, Total: 1},

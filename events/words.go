@@ -29,14 +29,14 @@ func say(r Recorded) string {
 	case *ConnectRequested:
 		return "connection wanted " + sayAsker(e.By) + with(": ", e.Reason)
 	case *DialStarted:
-		s := fmt.Sprintf("dialing %s as client %d (attempt %d)", e.Endpoint, e.ClientID, e.Attempt)
+		s := fmt.Sprintf("dialing %s as client %d (attempt %d)", e.Endpoint, e.ClientID, e.Attempt) + with(", since ", e.Because)
 		return s + only(e.Probe, "; it probes, as the breaker is open")
 	case *GatewayReached:
 		return fmt.Sprintf("gateway's port %s accepted attempt %d after %v", e.Remote, e.Attempt, e.Took)
 	case *GatewayGreeted:
 		return fmt.Sprintf("gateway greeted attempt %d after %v (server version %d)", e.Attempt, e.Took, e.ServerVersion)
 	case *DialFailed:
-		return fmt.Sprintf("attempt %d failed: %s; %s", e.Attempt, sayCause(e.Cause, e.Code, e.Detail), sayNext("try", e.RetryIn))
+		return fmt.Sprintf("attempt %d failed: %s; %s", e.Attempt, sayCause(e.Cause, e.Code, e.Detail), sayNext("try", e.RetryIn)) + sayWindow(e.Window)
 	case *SessionOpened:
 		s := fmt.Sprintf("session open after %v (server version %d, %s)", e.Took, e.ServerVersion, count(len(e.Accounts), "account"))
 		return s + only(e.Outage > 0, ", outage lasted "+e.Outage.String())
@@ -45,7 +45,7 @@ func say(r Recorded) string {
 	case *SessionFresh:
 		return fmt.Sprintf("session answers again, was stale for %v", e.Stale)
 	case *SessionLost:
-		return sayLost(e) + "; " + sayNext("try", e.RetryIn)
+		return sayLost(e) + "; " + sayNext("try", e.RetryIn) + sayWindow(e.Window)
 	case *BreakerOpened:
 		return fmt.Sprintf("breaker open after %s in a row; %s", count(e.Failures, "failure"), sayNext("probe", Between(r.Time, e.ProbeAt)))
 	case *BreakerClosed:
@@ -53,8 +53,15 @@ func say(r Recorded) string {
 	case *Stopped:
 		s := "stopped: " + sayCause(e.Cause, 0, "")
 		return s + only(e.Uptime > 0, "; the session lasted "+e.Uptime.String()) + with("; reason: ", e.Reason)
+	case *ClockJumped:
+		return sayJump(e)
+	case *LoginNeeded:
+		return fmt.Sprintf("somebody must look at the gateway: no %s for %v; %s", e.Level, Between(e.Since, r.Time), e.Action)
+	case *PortChanged:
+		s := "gateway's port changes to " + e.Endpoint
+		return s + only(!e.Allowed, ", which is not among the configured gateways: add it, or change it back")
 	case *LinkWentDown:
-		return fmt.Sprintf("link to IB down (%d)", e.Code)
+		return fmt.Sprintf("link to IB down (%d)", e.Code) + sayWindow(e.Window)
 	case *LinkCameBack:
 		return sayLinkUp(e)
 	case *FarmChanged:
@@ -66,6 +73,8 @@ func say(r Recorded) string {
 		return sayMissed(e)
 	case *GatewayReported:
 		return sayReport(e)
+	case *GatewayRepeated:
+		return fmt.Sprintf("%s more of %d (%s) in %v", count(e.Count, "report"), e.Code, oneWord(e.Class), Between(e.FirstAt, e.LastAt)) + with(": ", e.Message)
 	case *FrameRefused:
 		name := with("", e.Name)
 		if name == "" {
@@ -151,6 +160,18 @@ func sayMissed(e *HeartbeatMissed) string {
 	}
 	return fmt.Sprintf("heartbeat %d missed, %d in a row, nothing heard for %v", e.Number, e.Misses, e.Silent)
 }
+
+// sayWindow says that something was to be expected.
+func sayWindow(window string) string { return with(", inside the window ", window) }
+
+func sayJump(e *ClockJumped) string {
+	if e.By < 0 {
+		return fmt.Sprintf("clock went back by %v: it was set", -e.By)
+	}
+	return fmt.Sprintf("clock jumped ahead by %v: the host slept, or it was set", e.By)
+}
+
+func oneWord(c Class) string { return strings.ReplaceAll(string(c), "_", " ") }
 
 // sayReport gives the gateway's own words where the table's are no better than
 // a guess.
@@ -265,12 +286,14 @@ const (
 func SeverityOf(r Recorded) Severity {
 	switch e := r.Event.(type) {
 	case *SessionLost:
-		return unlessAsked(e.Cause, SeverityError)
+		return expected(e.Window, unlessAsked(e.Cause, SeverityError))
 	case *DialFailed:
 		return unlessAsked(e.Cause, SeverityWarning)
-	case *BreakerOpened, *LinkWentDown, *FrameRefused, *SessionAbandoned, *LogDamaged:
+	case *LinkWentDown:
+		return expected(e.Window, SeverityError)
+	case *BreakerOpened, *LoginNeeded, *FrameRefused, *SessionAbandoned, *LogDamaged:
 		return SeverityError
-	case *SessionStale, *HeartbeatMissed, *CommandRejected, *CommandFailed:
+	case *SessionStale, *HeartbeatMissed, *ClockJumped, *PortChanged, *CommandRejected, *CommandFailed:
 		return SeverityWarning
 	case *LinkCameBack:
 		if e.DataLost {
@@ -282,9 +305,19 @@ func SeverityOf(r Recorded) Severity {
 		}
 	case *GatewayReported:
 		return e.Class.severity()
+	case *GatewayRepeated:
+		return e.Class.severity()
 	default:
 	}
 	return SeverityInfo
+}
+
+// expected lowers what a maintenance window announced.
+func expected(window string, s Severity) Severity {
+	if window != "" && s == SeverityError {
+		return SeverityWarning
+	}
+	return s
 }
 
 func unlessAsked(c Cause, s Severity) Severity {

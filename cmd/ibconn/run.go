@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
+	_ "time/tzdata" // windows name zones, and not every machine has them
 
 	"github.com/rs/zerolog"
 
@@ -32,22 +34,70 @@ type runCommand struct {
 	StableAfter      time.Duration `help:"How long a session must be ready for the failures in a row to start anew." default:"1m" env:"IBCONN_STABLE_AFTER"`
 	BreakerAfter     int           `help:"Failures in a row that open the circuit breaker." default:"8" env:"IBCONN_BREAKER_AFTER"`
 	BreakerProbe     time.Duration `help:"Between attempts while it is open." default:"1m" env:"IBCONN_BREAKER_PROBE"`
+
+	Fallbacks      []string      `help:"Further gateways, HOST:PORT,..., to go on to in turn; also the only ports a gateway may move to." env:"IBCONN_FALLBACKS"`
+	EndpointTries  int           `help:"Failures in a row after which the next gateway is tried." default:"3" env:"IBCONN_ENDPOINT_TRIES"`
+	SpareClientIDs []int64       `name:"spare-client-ids" help:"Further client ids, ID,..., to go on to in turn." env:"IBCONN_SPARE_CLIENT_IDS"`
+	ClientIDTries  int           `help:"Refusals in a row after which the next client id is tried." default:"5" env:"IBCONN_CLIENT_ID_TRIES"`
+	Windows        string        `help:"When interruptions are expected, parted by semicolons: north-america, europe, asia, or windows such as \"restart daily 23:45-23:50 Europe/Zurich\"." env:"IBCONN_WINDOWS"`
+	WindowCap      time.Duration `help:"The most that a retry waits inside a reset or restart window." default:"15s" env:"IBCONN_WINDOW_CAP"`
+	WeekendProbe   time.Duration `help:"Between attempts inside a weekend window, once the breaker is open." default:"5m" env:"IBCONN_WEEKEND_PROBE"`
+	LoginAfter     time.Duration `help:"How long a gateway may give no session, or no link to IB, before a person is told to look at it." default:"3m" env:"IBCONN_LOGIN_AFTER"`
+	RepeatEvery    time.Duration `help:"How often a notice that goes on repeating is recorded, with its count." default:"1m" env:"IBCONN_REPEAT_EVERY"`
 }
 
-func (r *runCommand) policy() connector.Policy {
+func (r *runCommand) policy() (connector.Policy, error) {
+	windows, err := parseWindows(r.Windows)
+	if err != nil {
+		return connector.Policy{}, err
+	}
 	return connector.Policy{
 		Endpoint: r.Gateway, ClientID: r.ClientID,
 		DialTimeout: r.DialTimeout, GreetingTimeout: r.GreetingTimeout, ReadyTimeout: r.ReadyTimeout,
 		HeartbeatEvery: r.Heartbeat, HeartbeatTimeout: r.HeartbeatTimeout, HeartbeatMisses: r.HeartbeatMisses,
 		BackoffBase: r.BackoffBase, BackoffCap: r.BackoffCap, StableAfter: r.StableAfter,
 		BreakerAfter: r.BreakerAfter, BreakerProbe: r.BreakerProbe,
+		Fallbacks: r.Fallbacks, EndpointTries: r.EndpointTries,
+		SpareIDs: r.SpareClientIDs, ClientIDTries: r.ClientIDTries,
+		Windows: windows, WindowCap: r.WindowCap, WeekendProbe: r.WeekendProbe,
+		LoginAfter: r.LoginAfter, RepeatEvery: r.RepeatEvery,
+	}, nil
+}
+
+// parseWindows reads windows and names of presets, parted by semicolons.
+func parseWindows(text string) (connector.Windows, error) {
+	var all connector.Windows
+	for part := range strings.SplitSeq(text, ";") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		// A preset's name is one word, and a window is several.
+		if !strings.Contains(part, " ") {
+			preset, err := connector.Presets(part)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, preset...)
+			continue
+		}
+		w, err := connector.ParseWindow(part)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
 	}
+	return all, nil
 }
 
 // Run keeps the connection until a signal comes, with a line for each event:
 // of a log for machines, of a timeline for people.
 func (r *runCommand) Run(ctx context.Context, c console) error {
 	connection, err := events.ParseConnectionID(r.Connection)
+	if err != nil {
+		return usageError{err}
+	}
+	policy, err := r.policy()
 	if err != nil {
 		return usageError{err}
 	}
@@ -59,7 +109,7 @@ func (r *runCommand) Run(ctx context.Context, c console) error {
 	}
 	a := &app{
 		Connection: connection,
-		Policy:     r.policy(),
+		Policy:     policy,
 		Dir:        r.Data,
 		Listen:     r.Listen,
 		Log:        log,

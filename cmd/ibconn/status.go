@@ -87,6 +87,9 @@ func printStatus(w io.Writer, a events.Answer) error {
 }
 
 func wordReason(r events.Reason, now time.Time) string {
+	if r.What == events.ReasonLoginNeeded {
+		return fmt.Sprintf("the gateway has given no %s for %v: log in at its window, or restart it", r.Level, events.Between(r.Since, now))
+	}
 	words := string(r.Level)
 	if r.Name != "" {
 		words += " " + r.Name

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -75,8 +76,8 @@ func TestAProgramThatCannotEndIsEnded(t *testing.T) {
 			p.connect(p.out.find(t, urlLine))
 			at := p.ready()
 			const fill = 1000 // lines, of more than 64 bytes each: what a pipe holds
-			for range fill {
-				gw.Error(-1, 399, "a line of output that nobody reads")
+			for n := range fill {
+				gw.Error(-1, 399, fmt.Sprintf("line %d of output that nobody reads", n))
 			}
 			n := 0
 			wait(p, at, func(*events.GatewayReported) bool { n++; return n == fill })

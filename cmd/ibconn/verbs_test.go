@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,10 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"run", "--config", "/no/such/file"}, "/no/such/file: no such file"},
 		{runArgs(dir, "nowhere"), `gateway "nowhere": want HOST:PORT, such as 127.0.0.1:4002`},
 		{runArgs(dir, "h:1", "--heartbeat", "100ms"), "heartbeat 100ms: want at least 1s"},
+		{runArgs(dir, "h:1", "--fallbacks", "g:2,nowhere"), `gateway "nowhere": want HOST:PORT`},
+		{runArgs(dir, "h:1", "--spare-client-ids", "18,17"), "client id 17: stands there twice"},
+		{runArgs(dir, "h:1", "--windows", "atlantis"), "atlantis"},
+		{runArgs(dir, "h:1", "--windows", "europe; reset daily 25:00-26:00 UTC"), "25:00"},
 		{[]string{"status", "--connection", "A"}, `connection name "A"`},
 		{[]string{"watch", "--connection", "A"}, `connection name "A"`},
 		{[]string{"watch", "--since=-1h"}, "--since -1h0m0s: want how long ago"},
@@ -192,8 +197,10 @@ func TestWatchBeginsWithWhatHappensNow(t *testing.T) {
 		ended <- execute(ctx, []string{"watch", "--nats", p.url, "--utc", "--connection", "main"}, console{Out: &out, Err: &text})
 	}()
 	// Until watch is there, nobody sees it.
+	news := 0
 	within(t, "an event shown", func() bool {
-		gw.Error(-1, 399, "something new")
+		news++
+		gw.Error(-1, 399, fmt.Sprintf("news %d", news))
 		return strings.Contains(out.String(), "gateway reported 399")
 	})
 	cancel()

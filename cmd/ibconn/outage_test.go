@@ -3,9 +3,6 @@ package main
 import (
 	"slices"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"ibconn/bus"
 	"ibconn/events"
@@ -64,39 +61,3 @@ func TestAfterAResetTheNextAttemptIsMadeAtOnceAndSucceeds(t *testing.T) {
 
 // BenchmarkReadyAgainAfterReset measures from the gateway's reset until
 // session_opened is on the feed: that is, recorded.
-func BenchmarkReadyAgainAfterReset(b *testing.B) {
-	gw := gateway.Start(b, simulated)
-	p := startRun(b, runArgs(b.TempDir(), gw.Addr(), "--stable-after", "0s"))
-	p.ready()
-	feed := make(chan *nats.Msg, 1000)
-	if _, err := p.nc.ChanSubscribe(events.FeedSubject(events.KindState), feed); err != nil {
-		b.Fatal(err)
-	}
-	if err := p.nc.Flush(); err != nil {
-		b.Fatal(err)
-	}
-	opened := func() {
-		for m := range feed {
-			r, err := events.Decode(m.Data)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if _, ok := r.Event.(*events.SessionOpened); ok {
-				return
-			}
-		}
-	}
-	var took []time.Duration
-	for b.Loop() {
-		begun := time.Now()
-		if n := gw.Reset(); n != 1 {
-			b.Fatalf("%d sessions were reset, want 1", n)
-		}
-		opened()
-		took = append(took, time.Since(begun))
-	}
-	slices.Sort(took)
-	at := func(share float64) float64 { return took[int(share*float64(len(took)-1))].Seconds() * 1000 }
-	b.ReportMetric(at(0.5), "p50-ms")
-	b.ReportMetric(at(0.99), "p99-ms")
-}

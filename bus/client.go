@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +32,8 @@ const (
 
 // Dial connects to the bus of another process. Once connected, it connects
 // again whenever the connection is lost, until it is closed.
-func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect(url, append([]nats.Option{
+func Dial(address string, options ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(address, append([]nats.Option{
 		nats.Name("ibconn client"),
 		nats.Timeout(dialTimeout),
 		nats.MaxReconnects(-1),
@@ -41,10 +42,28 @@ func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 	case err == nil:
 		return nc, nil
 	case errors.Is(err, nats.ErrNoServers):
-		return nil, fmt.Errorf("bus: nothing answers at %s: is `ibconn run` up? (%w)", url, err)
+		return nil, fmt.Errorf("bus: nothing answers at %s: is `ibconn run` up? (%w)", Redacted(address), err)
 	default:
-		return nil, fmt.Errorf("bus: connect to %s: %w", url, err)
+		return nil, fmt.Errorf("bus: connect to %s: %w", Redacted(address), err)
 	}
+}
+
+// Redacted returns the URLs of a bus, parted by commas as NATS takes them,
+// without the passwords in them.
+func Redacted(urls string) string {
+	var shown []string
+	for part := range strings.SplitSeq(urls, ",") {
+		part = strings.TrimSpace(part)
+		if !strings.Contains(part, "://") {
+			part = "nats://" + part // as NATS reads it
+		}
+		u, err := url.Parse(part)
+		if err != nil {
+			return "(a URL that cannot be read)"
+		}
+		shown = append(shown, u.Redacted())
+	}
+	return strings.Join(shown, ",")
 }
 
 // Offer is what one connection takes commands for.

@@ -246,3 +246,16 @@ func TestFeedOnAClosedConnectionIsAnError(t *testing.T) {
 		t.Errorf("the last error = %v, want %v", last, nats.ErrConnectionClosed)
 	}
 }
+
+func TestRedactedHidesPasswords(t *testing.T) {
+	for _, tt := range []struct{ urls, want string }{
+		{"nats://127.0.0.1:4222", "nats://127.0.0.1:4222"},
+		{"127.0.0.1:4222", "nats://127.0.0.1:4222"},
+		{"tls://ann:secret@hub.example:4222, nats://bob:pass@127.0.0.1", "tls://ann:xxxxx@hub.example:4222,nats://bob:xxxxx@127.0.0.1"},
+		{"nats://ann:sec\x7fret@hub", "(a URL that cannot be read)"},
+	} {
+		if got := Redacted(tt.urls); got != tt.want {
+			t.Errorf("Redacted(%q) = %q, want %q", tt.urls, got, tt.want)
+		}
+	}
+}

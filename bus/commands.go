@@ -33,6 +33,8 @@ type CommandService struct {
 	// called from many goroutines, at most 64 at once, and must return when its
 	// context ends. A panic is answered with [events.ErrorInternal].
 	Handle func(context.Context, events.Verb, events.Request) events.Answer
+	// Started, when set, is called once commands are taken.
+	Started func()
 	// Log takes panics and answers that could not be sent. Its zero value is
 	// silent.
 	Log zerolog.Logger
@@ -83,6 +85,9 @@ func (c *commands) serve(ctx context.Context) error {
 	defer cancel()
 	err = c.addVerbs(handling, service)
 	if err == nil {
+		if c.Started != nil {
+			c.Started()
+		}
 		select {
 		case <-ctx.Done():
 		case <-stopped:

@@ -16,7 +16,7 @@ const (
 
 // storeLimit returns how many bytes JetStream may keep in dir.
 func storeLimit(dir string) (int64, error) {
-	free, known, err := freeBytes(dir)
+	free, known, err := FreeBytes(dir)
 	if err != nil {
 		return 0, fmt.Errorf("free disk space: %w", err)
 	}

@@ -2,6 +2,6 @@
 
 package bus
 
-// freeBytes says that the free disk space is not known: the standard library
+// FreeBytes says that the free disk space is not known: the standard library
 // has no call for it here.
-func freeBytes(string) (free int64, known bool, err error) { return 0, false, nil }
+func FreeBytes(string) (free int64, known bool, err error) { return 0, false, nil }

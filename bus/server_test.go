@@ -182,8 +182,8 @@ func TestTheStoreLimitIsMeasured(t *testing.T) {
 	if used, err := sizeOf(dir); used != 3<<20 || err != nil {
 		t.Errorf("sizeOf = %d, %v, want %d", used, err, 3<<20)
 	}
-	if free, known, err := freeBytes(dir); known && free <= 0 || err != nil {
-		t.Errorf("freeBytes = %d, %v, want more than none", free, err)
+	if free, known, err := FreeBytes(dir); known && free <= 0 || err != nil {
+		t.Errorf("FreeBytes = %d, %v, want more than none", free, err)
 	}
 	if _, err := storeLimit(filepath.Join(dir, "absent")); err == nil {
 		t.Error("storeLimit of a directory that is not there succeeds")

@@ -14,6 +14,7 @@ func TestMaskAccountsLeavesLettersAndTwoDigits(t *testing.T) {
 		{"15|1|DU1234567,|", "15|1|DU***67,|"},
 		{"\u8d26\u6237U1234567\u3002", "\u8d26\u6237U***67\u3002"},
 		{"account:U1234567/DU1234567", "account:U***67/DU***67"},
+		{"\x1b[31mDU1234567 acctU1234567", "\x1b[31mDU***67 acctU***67"},
 		{"F1234567A and acct_U1234567_x", "F***67A and acct_U***67_x"},
 	}
 	for _, tt := range tests {

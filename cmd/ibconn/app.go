@@ -85,10 +85,6 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 		PID:        os.Getpid(),
 		NewID:      nuid.Next,
 	}
-	if a.Ready != nil {
-		a.Ready(server.URL())
-	}
-
 	// What serves the connection outlives it by a moment, and ends it when it
 	// cannot serve it any more.
 	ctx, fail := context.WithCancelCause(ctx)
@@ -110,12 +106,22 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	}
 	start("events", func(ctx context.Context) error { return a.follow(ctx, log, position, shown) })
 	start("bus", server.Watch)
+	// Who is told that the bus is up may send a command at once.
+	taken := make(chan struct{})
 	start("commands", func(ctx context.Context) error {
 		return bus.ServeCommands(ctx, nc, bus.CommandService{
 			Connection: a.Connection, Version: version, Verbs: commandSpecs(), Handle: runner.Handle,
+			Started: func() { close(taken) },
 		})
 	})
 
+	select {
+	case <-taken:
+		if a.Ready != nil {
+			a.Ready(server.URL())
+		}
+	case <-ctx.Done():
+	}
 	err = runner.Run(ctx)
 	shown.await(runner.State().Sequence, drainWithin)
 	stop()

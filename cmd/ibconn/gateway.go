@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -13,11 +13,12 @@ import (
 )
 
 type gatewayCommand struct {
-	Listen        string `help:"Where to listen; port 0 takes a free one." default:"127.0.0.1:4002" env:"IBCONN_GATEWAY_LISTEN"`
-	ServerVersion int    `help:"The highest version to speak: 176 for text, 213 to 225 for protobuf." default:"225" env:"IBCONN_SERVER_VERSION"`
-	Scenario      string `help:"File of faults to play, from the start on." placeholder:"FILE" env:"IBCONN_SCENARIO" type:"path"`
-	Accounts      string `help:"Account ids, parted by commas." default:"DU1234567" env:"IBCONN_ACCOUNTS"`
-	Debug         bool   `help:"Log each request too."`
+	Listen        string        `help:"Where to listen; port 0 takes a free one." default:"127.0.0.1:4002" env:"IBCONN_GATEWAY_LISTEN"`
+	ServerVersion int           `help:"The highest version to speak: 176 for text, 213 to 225 for protobuf." default:"225" env:"IBCONN_SERVER_VERSION"`
+	IDLinger      time.Duration `name:"id-linger" help:"How long a client id stays in use after a cut." default:"2s" env:"IBCONN_ID_LINGER"`
+	Scenario      string        `help:"File of faults to play, from the start on." placeholder:"FILE" env:"IBCONN_SCENARIO" type:"path"`
+	Accounts      string        `help:"Account ids, parted by commas." default:"DU1234567" env:"IBCONN_ACCOUNTS"`
+	Debug         bool          `help:"Log each request too."`
 }
 
 // Run serves until a signal comes.
@@ -32,7 +33,7 @@ func (g *gatewayCommand) Run(ctx context.Context, c console) error {
 		return usageError{err}
 	}
 	gw, err := gateway.New(gateway.Config{
-		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), Log: log,
+		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), IDLinger: g.IDLinger, Log: log,
 	})
 	if err != nil {
 		return usageError{err}
@@ -51,12 +52,9 @@ func (g *gatewayCommand) Run(ctx context.Context, c console) error {
 			end(err)
 		}
 	}()
-	err = gw.Run(ctx)
+	err = gw.Run(ctx) // the cause of ctx's end, so what Play ended it with
 	end(nil)
 	<-played
-	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
-		err = cause
-	}
 	return err
 }
 

@@ -172,6 +172,9 @@ func (p Policy) failed(s events.State, cause events.Cause, detail string, code i
 		failures++
 		delay = p.retryDelay(failures, roll(s), now)
 	}
+	if cause == events.CauseClientIDInUse {
+		delay = max(delay, p.idDelay(s.Gateway.IDRefusals))
+	}
 	return about(s.Attempt.Number, &events.DialFailed{
 		Attempt:  s.Attempt.Number,
 		Stage:    s.Phase,
@@ -259,13 +262,13 @@ func (p Policy) due(s events.State, in Woke, now time.Time) (events.Draft, bool)
 
 func (p Policy) dueWaiting(s events.State, now time.Time) (events.Draft, bool) {
 	if s.Failures >= p.BreakerAfter && !s.Breaker.Open {
-		return events.Draft{Event: &events.BreakerOpened{Failures: s.Failures, ProbeAt: s.RetryAt}}, true
+		return events.Draft{Event: &events.BreakerOpened{Failures: s.Failures, ProbeAt: s.RetryAt, Window: p.window(now)}}, true
 	}
 	if now.Before(s.RetryAt) {
 		return events.Draft{}, false
 	}
 	attempt := s.Attempt.Number + 1
-	endpoint, clientID, because := p.target(s)
+	endpoint, clientID, because := p.target(s, now)
 	return about(attempt, &events.DialStarted{
 		Attempt:    attempt,
 		Endpoint:   endpoint,
@@ -370,10 +373,10 @@ func (p Policy) login(s events.State, now time.Time) (events.Draft, bool) {
 	switch {
 	case !s.Gateway.MuteSince.IsZero() && now.Sub(s.Gateway.MuteSince) >= p.LoginAfter && !attempting(s):
 		e.Level, e.Since = events.LevelSession, s.Gateway.MuteSince
-		e.Action = "it accepts connections but opens no session: log in at its window, confirm the second factor, and check its API settings for trusted addresses"
+		e.Action = "log in at its window; if it is logged in, look at its trusted addresses"
 	case s.Phase == events.PhaseReady && s.Link.Status == events.LinkDown && s.Link.Since.Sub(s.Session.OpenedAt) <= freshLink && now.Sub(s.Link.Since) >= p.LoginAfter:
 		e.Level, e.Since = events.LevelLink, s.Link.Since
-		e.Action = "it opened a session but has had no link to IB since: log in at its window, or restart it"
+		e.Action = "log in at its window, or restart it"
 	default:
 		return events.Draft{}, false
 	}

@@ -18,16 +18,17 @@ type Policy struct {
 	Endpoint string // the gateway's host:port
 	ClientID int64  // the API client id, 0 to 2147483646
 
-	// Fallbacks are further gateways, to go on to in turn when one failed
-	// EndpointTries times in a row. Their ports are also the only ones that a
-	// gateway may move to (1300).
+	// Fallbacks are further gateways, to go on to in turn when one has failed
+	// for FallbackAfter: longer than a restart takes. Their ports are also the
+	// only ones that a gateway may move to (1300).
 	Fallbacks     []string
-	EndpointTries int // at least 1
+	FallbackAfter time.Duration
 	// SpareIDs are further client ids, to go on to in turn when one was refused
 	// as in use ClientIDTries times in a row: mostly it is our own last session
 	// that still dies.
 	SpareIDs      []int64
-	ClientIDTries int // at least 1
+	ClientIDTries int           // at least 1
+	ClientIDWait  time.Duration // after the first refusal, at least; doubles with each further one, up to BackoffCap
 
 	DialTimeout     time.Duration // for TCP to open
 	GreetingTimeout time.Duration // from then, for the gateway to answer its version
@@ -75,8 +76,9 @@ func DefaultPolicy(endpoint string, clientID int64) Policy {
 		Endpoint: endpoint,
 		ClientID: clientID,
 
-		EndpointTries: 3,
+		FallbackAfter: 2 * time.Minute,
 		ClientIDTries: 5,
+		ClientIDWait:  2 * time.Second,
 
 		DialTimeout:     5 * time.Second,
 		GreetingTimeout: 10 * time.Second,
@@ -133,6 +135,8 @@ func (p Policy) Validate() error {
 		{"breaker probe", p.BreakerProbe, time.Millisecond},
 		{"window cap", p.WindowCap, time.Millisecond},
 		{"weekend probe", p.WeekendProbe, time.Millisecond},
+		{"fallback after", p.FallbackAfter, time.Millisecond},
+		{"client id wait", p.ClientIDWait, 0},
 		{"login after", p.LoginAfter, time.Millisecond},
 		{"repeat every", p.RepeatEvery, time.Millisecond},
 	} {
@@ -140,7 +144,6 @@ func (p Policy) Validate() error {
 	}
 	refuse(p.HeartbeatMisses >= 1, "heartbeat misses %d: want at least 1", p.HeartbeatMisses)
 	refuse(p.BreakerAfter >= 1, "breaker after %d failures: want at least 1", p.BreakerAfter)
-	refuse(p.EndpointTries >= 1, "endpoint tries %d: want at least 1", p.EndpointTries)
 	refuse(p.ClientIDTries >= 1, "client id tries %d: want at least 1", p.ClientIDTries)
 	return errors.Join(errs...)
 }
@@ -173,6 +176,15 @@ func (p Policy) retryDelay(failures int, dice float64, now time.Time) time.Durat
 		span = p.BackoffBase << doublings
 	}
 	return time.Duration(dice * float64(span))
+}
+
+// idDelay returns how long a client id is left alone at least, once it was
+// refused: the session that has it mostly is our own, and needs time to die.
+func (p Policy) idDelay(refusals int) time.Duration {
+	if p.ClientIDWait > p.BackoffCap>>refusals {
+		return p.BackoffCap
+	}
+	return p.ClientIDWait << refusals
 }
 
 // roll is the dice of one attempt, in [0, 1): the same for the same attempt of

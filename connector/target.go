@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"ibconn/events"
 )
@@ -13,11 +14,12 @@ import (
 // target says where the next attempt goes, which client id it asks for, and
 // why that is not what the one before did. It stays with what it has until
 // that has failed for long enough, and never goes where nobody configured it to.
-func (p Policy) target(s events.State) (endpoint string, clientID int64, because string) {
+func (p Policy) target(s events.State, now time.Time) (endpoint string, clientID int64, because string) {
 	var reasons []string
-	endpoint, changed := next(p.endpoints(), s.Attempt.Endpoint, s.Gateway.Failures >= p.EndpointTries)
+	since := s.Gateway.FailingSince
+	endpoint, changed := next(p.endpoints(), s.Attempt.Endpoint, !since.IsZero() && now.Sub(since) >= p.FallbackAfter)
 	if changed {
-		reasons = append(reasons, fmt.Sprintf("%s failed %d times in a row", s.Attempt.Endpoint, s.Gateway.Failures))
+		reasons = append(reasons, fmt.Sprintf("%s has failed for %v", s.Attempt.Endpoint, events.Between(since, now)))
 	}
 	if moved := s.Gateway.MovedTo; moved != "" && slices.Contains(p.endpoints(), moved) {
 		endpoint, reasons = moved, []string{"the gateway said that it listens there from now on"}

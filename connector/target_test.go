@@ -38,39 +38,69 @@ func refused(s *story, n int) []*events.DialStarted {
 	return began
 }
 
-func TestAGatewayThatFailsGivesWayToTheNextOne(t *testing.T) {
+func TestAGatewayThatFailsForLongGivesWayToTheNextOne(t *testing.T) {
 	s := newStory(t)
 	s.policy.Fallbacks = []string{"second.example:4002", "third.example:4001"}
-	s.policy.EndpointTries = 2
+	s.policy.BreakerProbe = 50 * time.Second
 	s.dial()
+	began := s.now
 	var went []string
-	for _, e := range failing(s, events.CauseRefused, 6) {
-		went = append(went, e.Endpoint[:strings.Index(e.Endpoint, ".")])
-		if moved := len(went)%2 == 0; moved != strings.Contains(e.Because, "failed 2 times in a row") {
-			t.Errorf("attempt %d goes to %s because %q", e.Attempt, e.Endpoint, e.Because)
+	for len(went) < 3 {
+		e := failing(s, events.CauseRefused, 1)[0]
+		if e.Because == "" {
+			continue
 		}
+		if !strings.Contains(e.Because, " has failed for 2 min") || s.now.Sub(began) < s.policy.FallbackAfter {
+			t.Errorf("after %v attempt %d goes to %s because %q", s.now.Sub(began), e.Attempt, e.Endpoint, e.Because)
+		}
+		began = s.now
+		went = append(went, e.Endpoint[:strings.Index(e.Endpoint, ".")])
 	}
-	if got := strings.Join(went, " "); got != "gateway second second third third gateway" {
-		t.Errorf("attempts go to %s, want each gateway tried twice, in turn", got)
+	if got := strings.Join(went, " "); got != "second third gateway" {
+		t.Errorf("attempts go on to %s, want each gateway in turn", got)
 	}
 }
 
-func TestAGatewayThatWorksIsKeptAndAnyFailureButTheIDsCounts(t *testing.T) {
+func TestADailyRestartDoesNotMoveTheConnection(t *testing.T) {
 	s := newStory(t)
 	s.policy.Fallbacks = []string{"second.example:4002"}
-	s.policy.EndpointTries = 2
 	s.dial()
-	failing(s, events.CauseDialTimeout, 2)
+	for until := s.now.Add(100 * time.Second); s.now.Before(until); {
+		if e := failing(s, events.CauseRefused, 1)[0]; e.Endpoint != s.policy.Endpoint {
+			t.Fatalf("after less than two minutes attempt %d goes to %s because %q", e.Attempt, e.Endpoint, e.Because)
+		}
+	}
+}
+
+func TestAGatewayThatWorksIsKeptAndOneThatRefusesAnIDIsUp(t *testing.T) {
+	s := newStory(t)
+	s.policy.Fallbacks = []string{"second.example:4002"}
+	s.dial()
+	for s.state.Attempt.Endpoint == s.policy.Endpoint {
+		failing(s, events.CauseDialTimeout, 1)
+	}
 	s.reopen()
 	s.pass(0)
 	lost := s.give(s.ended(events.CauseReset))
 	if e := find[*events.DialStarted](t, append(lost, s.passTo(latestOf(s.now, s.state.RetryAt))...)); e.Endpoint != "second.example:4002" || e.Because != "" {
 		t.Errorf("after a lost session: %s because %q, want the gateway that worked", e.Endpoint, e.Because)
 	}
-	for _, e := range refused(s, 4) {
+	for _, e := range refused(s, 12) {
 		if e.Endpoint != "second.example:4002" {
 			t.Errorf("a gateway that refuses a client id is up, and the next attempt goes to %s", e.Endpoint)
 		}
+	}
+}
+
+func TestARefusedClientIDIsLeftAloneForLongerEachTime(t *testing.T) {
+	s := newStory(t).dial()
+	for _, least := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		s.give(s.reached())
+		e := find[*events.DialFailed](t, s.give(s.noticed(326, "in use")))
+		if got := e.RetryIn.Duration(); got < least*time.Second {
+			t.Errorf("after failure %d the retry is in %v, want %d s at least", e.Failures, got, least)
+		}
+		s.passTo(s.state.RetryAt)
 	}
 }
 

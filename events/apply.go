@@ -232,7 +232,7 @@ func (s State) concluded(id string, status AnswerStatus, why *AnswerError) State
 func (g Gateway) dialed(before Attempt, e *DialStarted) Gateway {
 	g.MovedTo = ""
 	if before.Endpoint != e.Endpoint {
-		g.Failures = 0
+		g.FailingSince = zeroTime
 	}
 	if before.ClientID != e.ClientID {
 		g.IDRefusals = 0
@@ -248,8 +248,8 @@ func (g Gateway) failed(e *DialFailed, at time.Time) Gateway {
 		return g
 	case e.Cause == CauseClientIDInUse:
 		g.IDRefusals++
-	default:
-		g.Failures++
+	case g.FailingSince.IsZero():
+		g.FailingSince = at
 	}
 	switch {
 	case e.Stage != PhaseGreeting || e.Cause != CauseMuteInGreeting && e.Cause != CauseClosedInGreeting:

@@ -38,8 +38,9 @@ const (
 // BreakerOpened says that attempts have failed so often in a row that only
 // slow probes go on.
 type BreakerOpened struct {
-	Failures int       `json:"failures"` // failures in a row
-	ProbeAt  time.Time `json:"probe_at"` // when the next attempt is due
+	Failures int       `json:"failures"`         // failures in a row
+	ProbeAt  time.Time `json:"probe_at"`         // when the next attempt is due
+	Window   string    `json:"window,omitempty"` // the maintenance window it fell into, as it is configured
 	Standing
 }
 

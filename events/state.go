@@ -72,11 +72,11 @@ type Session struct {
 // Gateway is what attempts have shown of the gateway, for the choice of where
 // the next one goes, and for whether a person has to look at it.
 type Gateway struct {
-	Failures   int       `json:"failures,omitempty"`    // attempts in a row that failed at the present endpoint, client ids in use not counted
-	IDRefusals int       `json:"id_refusals,omitempty"` // refusals in a row of the present client id (326)
-	MovedTo    string    `json:"moved_to,omitempty"`    // where it said that it listens from now on
-	MuteSince  time.Time `json:"mute_since,omitzero"`   // since when it accepts and gives no session
-	Login      Login     `json:"login,omitzero"`
+	FailingSince time.Time `json:"failing_since,omitzero"` // since when attempts at the present endpoint fail, refused client ids not counted
+	IDRefusals   int       `json:"id_refusals,omitempty"`  // refusals in a row of the present client id (326)
+	MovedTo      string    `json:"moved_to,omitempty"`     // where it said that it listens from now on
+	MuteSince    time.Time `json:"mute_since,omitzero"`    // since when it accepts and gives no session
+	Login        Login     `json:"login,omitzero"`
 }
 
 // Login says that a person has to look at the gateway; zero when none has to.

@@ -78,7 +78,7 @@ func samples() []Event {
 			Failures: 1, RetryAt: after(800 * time.Millisecond), RetryIn: 800,
 			Window: "restart daily 23:45-23:50 Europe/Zurich", Traffic: traffic, Flight: flight, Standing: waiting,
 		},
-		&BreakerOpened{Failures: 8, ProbeAt: after(time.Minute), Standing: standingFor(PhaseTripped)},
+		&BreakerOpened{Failures: 8, ProbeAt: after(time.Minute), Window: "restart daily 23:45-23:50 Europe/Zurich", Standing: standingFor(PhaseTripped)},
 		&BreakerClosed{Attempt: 12, Open: 180_000, Standing: ready},
 		&Stopped{Cause: CauseAskedFor, Reason: "weekly restart", Attempt: 12, Uptime: 3_600_000, Standing: Standing{
 			Phase: PhaseStopped, Condition: ConditionStopped, Reasons: []Reason{{Level: LevelSession, What: "stopped", Since: wireTime}},

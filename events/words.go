@@ -47,7 +47,7 @@ func say(r Recorded) string {
 	case *SessionLost:
 		return sayLost(e) + "; " + sayNext("try", e.RetryIn) + sayWindow(e.Window)
 	case *BreakerOpened:
-		return fmt.Sprintf("breaker open after %s in a row; %s", count(e.Failures, "failure"), sayNext("probe", Between(r.Time, e.ProbeAt)))
+		return fmt.Sprintf("breaker open after %s in a row; %s", count(e.Failures, "failure"), sayNext("probe", Between(r.Time, e.ProbeAt))) + sayWindow(e.Window)
 	case *BreakerClosed:
 		return fmt.Sprintf("breaker closed by attempt %d after %v", e.Attempt, e.Open)
 	case *Stopped:
@@ -291,9 +291,15 @@ func SeverityOf(r Recorded) Severity {
 		return unlessAsked(e.Cause, SeverityWarning)
 	case *LinkWentDown:
 		return expected(e.Window, SeverityError)
-	case *BreakerOpened, *LoginNeeded, *FrameRefused, *SessionAbandoned, *LogDamaged:
+	case *BreakerOpened:
+		return expected(e.Window, SeverityError)
+	case *LoginNeeded, *FrameRefused, *SessionAbandoned, *LogDamaged:
 		return SeverityError
-	case *SessionStale, *HeartbeatMissed, *ClockJumped, *PortChanged, *CommandRejected, *CommandFailed:
+	case *HeartbeatMissed:
+		if e.Misses > 0 { // otherwise other messages came, which is life enough
+			return SeverityWarning
+		}
+	case *SessionStale, *ClockJumped, *PortChanged, *CommandRejected, *CommandFailed:
 		return SeverityWarning
 	case *LinkCameBack:
 		if e.DataLost {
@@ -329,7 +335,7 @@ func unlessAsked(c Cause, s Severity) Severity {
 
 func (c Class) severity() Severity {
 	switch c {
-	case ClassLinkLost, ClassSocketDown, ClassFatalConfig, ClassFatalProtocol:
+	case ClassSocketDown, ClassFatalConfig, ClassFatalProtocol:
 		return SeverityError
 	case ClassLinkRestoredKept, ClassFarmUp, ClassFarmIdle, ClassFarmConnecting, ClassNoData, ClassInfo, ClassBenign:
 		return SeverityInfo

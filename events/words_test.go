@@ -45,6 +45,7 @@ var spoken = []Event{
 	&DialFailed{Attempt: 9, Cause: CauseRefused, RetryIn: 8000, Window: "restart daily 23:45-23:50 Europe/Zurich"},
 	&SessionLost{Cause: CauseClosedByGateway, Uptime: 90_000, Window: "restart daily 23:45-23:50 Europe/Zurich"},
 	&LinkWentDown{Code: 1100, Window: "reset Sun-Fri 00:15-01:45 America/New_York"},
+	&BreakerOpened{Failures: 8, ProbeAt: nine.Add(15 * time.Second), Window: "restart daily 23:45-23:50 Europe/Zurich"},
 	&ClockJumped{By: 3_600_000},
 	&ClockJumped{By: -1500},
 	&LoginNeeded{Level: LevelSession, Since: nine.Add(-4 * time.Minute), Action: "log in at the gateway's window"},
@@ -218,9 +219,9 @@ func TestSeverityOfAReportGoesByItsClass(t *testing.T) {
 		want    Severity
 		classes []Class
 	}{
-		{SeverityError, []Class{ClassLinkLost, ClassSocketDown, ClassFatalConfig, ClassFatalProtocol}},
+		{SeverityError, []Class{ClassSocketDown, ClassFatalConfig, ClassFatalProtocol}},
 		{SeverityWarning, []Class{
-			ClassLinkRestoredLost, ClassRejectedRetry, ClassFarmDown, ClassPacing, ClassCapacity, ClassSubDeadRetry, ClassSubDeadPerm,
+			ClassLinkLost, ClassLinkRestoredLost, ClassRejectedRetry, ClassFarmDown, ClassPacing, ClassCapacity, ClassSubDeadRetry, ClassSubDeadPerm,
 			ClassEntitlement, ClassCompeting, ClassRequestInvalid, ClassAdvisory, ClassUnknown, "a class of a newer version",
 		}},
 		{SeverityInfo, []Class{ClassLinkRestoredKept, ClassFarmUp, ClassFarmIdle, ClassFarmConnecting, ClassNoData, ClassInfo, ClassBenign}},

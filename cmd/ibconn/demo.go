@@ -113,6 +113,7 @@ func demoPolicy(endpoint string, scaled func(time.Duration) time.Duration) conne
 	p.GreetingTimeout, p.ReadyTimeout = time.Second, 1500*time.Millisecond
 	p.BackoffBase, p.BackoffCap = scaled(400*time.Millisecond), scaled(2*time.Second)
 	p.StableAfter, p.BreakerProbe = scaled(2*time.Second), scaled(2*time.Second)
+	p.ClientIDWait = scaled(200 * time.Millisecond)
 	return p
 }
 

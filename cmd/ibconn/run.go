@@ -36,9 +36,10 @@ type runCommand struct {
 	BreakerProbe     time.Duration `help:"Between attempts while it is open." default:"1m" env:"IBCONN_BREAKER_PROBE"`
 
 	Fallbacks      []string      `help:"Further gateways, HOST:PORT,..., to go on to in turn; also the only ports a gateway may move to." env:"IBCONN_FALLBACKS"`
-	EndpointTries  int           `help:"Failures in a row after which the next gateway is tried." default:"3" env:"IBCONN_ENDPOINT_TRIES"`
+	FallbackAfter  time.Duration `help:"How long a gateway must have failed for the next one to be tried." default:"2m" env:"IBCONN_FALLBACK_AFTER"`
 	SpareClientIDs []int64       `name:"spare-client-ids" help:"Further client ids, ID,..., to go on to in turn." env:"IBCONN_SPARE_CLIENT_IDS"`
 	ClientIDTries  int           `help:"Refusals in a row after which the next client id is tried." default:"5" env:"IBCONN_CLIENT_ID_TRIES"`
+	ClientIDWait   time.Duration `help:"How long a client id that was refused is left alone at least; doubles with each refusal." default:"2s" env:"IBCONN_CLIENT_ID_WAIT"`
 	Windows        string        `help:"When interruptions are expected, parted by semicolons: north-america, europe, asia, or windows such as \"restart daily 23:45-23:50 Europe/Zurich\"." env:"IBCONN_WINDOWS"`
 	WindowCap      time.Duration `help:"The most that a retry waits inside a reset or restart window." default:"15s" env:"IBCONN_WINDOW_CAP"`
 	WeekendProbe   time.Duration `help:"Between attempts inside a weekend window, once the breaker is open." default:"5m" env:"IBCONN_WEEKEND_PROBE"`
@@ -57,8 +58,8 @@ func (r *runCommand) policy() (connector.Policy, error) {
 		HeartbeatEvery: r.Heartbeat, HeartbeatTimeout: r.HeartbeatTimeout, HeartbeatMisses: r.HeartbeatMisses,
 		BackoffBase: r.BackoffBase, BackoffCap: r.BackoffCap, StableAfter: r.StableAfter,
 		BreakerAfter: r.BreakerAfter, BreakerProbe: r.BreakerProbe,
-		Fallbacks: r.Fallbacks, EndpointTries: r.EndpointTries,
-		SpareIDs: r.SpareClientIDs, ClientIDTries: r.ClientIDTries,
+		Fallbacks: r.Fallbacks, FallbackAfter: r.FallbackAfter,
+		SpareIDs: r.SpareClientIDs, ClientIDTries: r.ClientIDTries, ClientIDWait: r.ClientIDWait,
 		Windows: windows, WindowCap: r.WindowCap, WeekendProbe: r.WeekendProbe,
 		LoginAfter: r.LoginAfter, RepeatEvery: r.RepeatEvery,
 	}, nil

@@ -3,6 +3,7 @@
 # The linter stays out of go.mod, which it would triple; its version is pinned here.
 GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
+IBCONN_SOAK ?= 10m
 
 .PHONY: help
 help: ## List the targets
@@ -41,6 +42,10 @@ fuzz: ## Each fuzz test for $$FUZZTIME
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+
+.PHONY: soak
+soak: ## Random faults for $$IBCONN_SOAK (10m), in an order drawn by $$IBCONN_SOAK_SEED
+	IBCONN_SOAK=$(IBCONN_SOAK) go test -race -run '^TestSoak$$' -count=1 -timeout=0 -v ./cmd/ibconn
 
 .PHONY: bench
 bench: ## Speeds as ratios against a raw baseline in the same run

@@ -23,6 +23,10 @@ type Dialer struct {
 	// TeardownTimeout bounds how long the API library may take to come up, to
 	// decode what it was sent, and to let go: each by itself. 0 means 3 s.
 	TeardownTimeout time.Duration
+	// FrameTimeout is how long a frame from the gateway may take from its first
+	// byte to its last. Bytes that are no frame can look like the beginning of
+	// a long one, which would swallow everything behind it. 0 means 30 s.
+	FrameTimeout time.Duration
 	// Frames is how many frames each way the flight recorder keeps. 0 means
 	// 32.
 	Frames int
@@ -36,6 +40,7 @@ type Dialer struct {
 const (
 	defaultUserTimeout     = 30 * time.Second
 	defaultTeardownTimeout = 3 * time.Second
+	defaultFrameTimeout    = 30 * time.Second
 	defaultFrames          = 32
 )
 

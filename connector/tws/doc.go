@@ -26,6 +26,8 @@
 //   - When Run returns nothing of the session is left: no goroutine, no socket.
 //     Where the library does not let go in time that is reported as Abandoned,
 //     and counted.
+//   - Bytes count as life of the session only while they make messages: a frame
+//     that is not complete within FrameTimeout ends it as garbled.
 //   - No message leaves but those on the list in catch.go.
 //   - What a gateway sends can end a session, and not the process. Two things
 //     are beyond the tap, as it decodes nothing: ibapi prints a malformed number

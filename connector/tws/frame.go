@@ -73,6 +73,9 @@ func (f *framer) take(most int) ([]byte, error) {
 	return f.buffer[start:f.from], err
 }
 
+// inFrame says whether the stream stands inside a frame.
+func (f *framer) inFrame() bool { return f.to > f.from }
+
 // unfinished says where in a frame the stream stands, or nothing when it
 // stands between two.
 func (f *framer) unfinished() string {

@@ -68,6 +68,7 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 	s.news.put(connector.Reached{Attempt: s.order.Attempt, Remote: gateway.RemoteAddr().String()})
 
 	t := newTap(gateway, s.record, s.probes, s.refused)
+	t.patience = cmp.Or(s.dialer.FrameTimeout, defaultFrameTimeout)
 	var hangingUp sync.WaitGroup
 	over := make(chan struct{})
 	hangingUp.Go(func() {

@@ -1,6 +1,7 @@
 package tws
 
 import (
+	"fmt"
 	"math"
 	"net"
 	"sync"
@@ -13,12 +14,13 @@ import (
 
 // tap owns the gateway's socket, and stands between it and the library.
 type tap struct {
-	gateway *net.TCPConn
-	frames  *framer // from the gateway
-	record  *recorder
-	probes  *probes
-	refuse  func(id, size int) // told of each frame that the safety catch holds back
-	raw     bool               // message ids are raw; settled by the greeting
+	gateway  *net.TCPConn
+	frames   *framer // from the gateway
+	record   *recorder
+	probes   *probes
+	refuse   func(id, size int) // told of each frame that the safety catch holds back
+	patience time.Duration      // for a frame of the gateway to be complete; 0 for ever
+	raw      bool               // message ids are raw; settled by the greeting
 
 	writing  sync.Mutex // held while the gateway is written to
 	writeErr error      // of the first write that failed; none follows it
@@ -73,8 +75,17 @@ func (t *tap) greeted(answer []byte) (reply, error) {
 func (t *tap) inbound(library net.Conn) error {
 	// The greeting may have read on into the first messages.
 	n, readErr, now := 0, error(nil), time.Now()
+	var begun time.Time // when the frame at hand began; zero between two
 	for {
 		frames, bad := t.frames.take(math.MaxInt)
+		switch {
+		case !t.frames.inFrame():
+			begun = time.Time{}
+		case len(frames) > 0 || begun.IsZero():
+			begun = now
+		case t.patience > 0 && now.Sub(begun) > t.patience:
+			bad = ending{events.CauseGarbled, fmt.Sprintf("no whole message within %v, %s", t.patience, t.frames.unfinished())}
+		}
 		t.record.received(n, frames, now)
 		if len(frames) > 0 {
 			if _, err := library.Write(frames); err != nil {

@@ -242,3 +242,46 @@ func TestALibraryThatCannotConnectIsNotWaitedFor(t *testing.T) {
 		t.Errorf("absence() = %v, want the library's own words %v", err, l.refusal)
 	}
 }
+
+func TestAFrameThatIsNeverCompleteIsGarbledHoweverManyBytesCome(t *testing.T) {
+	leakFree(t)
+	p, tap := greeted(t)
+	tap.patience = 50 * time.Millisecond
+	message := text(9, 1, 1)
+	p.write(append(message, 0x00, 0x2e, 0xe2, 0x18)) // what follows would have to be three million bytes
+	dripping := make(chan struct{})
+	go func() {
+		defer close(dripping)
+		for {
+			if _, err := p.conn.Write(message); err != nil {
+				return // the session was ended
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	got, e := relayed(t, tap)
+	tap.hangUp()
+	<-dripping
+	if got != string(message) {
+		t.Errorf("the library got %q, want the whole message %q", got, message)
+	}
+	if e.cause != events.CauseGarbled || !strings.Contains(e.detail, "no whole message within 50ms, in the middle of a frame") {
+		t.Errorf("the ending is %q, want garbled", e)
+	}
+}
+
+func TestAFrameThatComesSlowlyIsPassedOn(t *testing.T) {
+	leakFree(t)
+	p, tap := greeted(t)
+	tap.patience = time.Minute
+	message := text(9, 1, 1)
+	go func() {
+		for _, b := range message {
+			p.conn.Write([]byte{b})
+		}
+		p.conn.Close()
+	}()
+	if got, e := relayed(t, tap); got != string(message) || e.cause != events.CauseClosedByGateway {
+		t.Errorf("the library got %q and then %q, want the message and its end", got, e)
+	}
+}

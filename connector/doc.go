@@ -70,6 +70,10 @@
 //   - A loss that a command asked for, or that is only our own process's end,
 //     does not count as a failure of the gateway.
 //   - Times are wall-clock times, since they must mean something to the next
-//     process. When the host's clock is set forward, what lies between is due
-//     at once; when it is set back, what is due waits for it to get there again.
+//     process. A clock that moves otherwise than time passes is found by
+//     comparing the two, at least every ten seconds, and what is waited for
+//     gets new times: the host slept, or its clock was set, and neither is the
+//     gateway's fault.
+//   - What the gateway repeats is counted in front of Decide and recorded now
+//     and then. Those counts are the only thing that a crash loses.
 package connector

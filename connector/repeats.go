@@ -13,11 +13,12 @@ import (
 // then. What was counted and not yet recorded is lost with the process.
 type repeats struct {
 	every time.Duration
-	seen  []*repeated // in the order of their last record
+	seen  []*repeated // in the order in which they first came
 }
 
 // maxRepeats bounds how many different reports are remembered. Beyond it the
-// oldest is given up, and recorded in full should it come again.
+// oldest that did not come again is forgotten, and recorded in full should it
+// do so. None with a count is: it would be lost.
 const maxRepeats = 128
 
 type repeated struct {
@@ -41,9 +42,7 @@ func (r *repeats) absorb(e *events.GatewayReported, now time.Time) bool {
 		i = -1
 	}
 	if i < 0 {
-		if len(r.seen) < maxRepeats {
-			r.seen = append(r.seen, &repeated{report: *e, recordedAt: now})
-		}
+		r.remember(&repeated{report: *e, recordedAt: now})
 		return false
 	}
 	s := r.seen[i]
@@ -53,6 +52,17 @@ func (r *repeats) absorb(e *events.GatewayReported, now time.Time) bool {
 	s.count++
 	s.last = now
 	return true
+}
+
+func (r *repeats) remember(s *repeated) {
+	if len(r.seen) >= maxRepeats {
+		i := slices.IndexFunc(r.seen, func(s *repeated) bool { return s.count == 0 })
+		if i < 0 {
+			return
+		}
+		r.seen = slices.Delete(r.seen, i, i+1)
+	}
+	r.seen = append(r.seen, s)
 }
 
 // due returns the counts that are to be recorded at now, all of them when all

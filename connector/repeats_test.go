@@ -93,3 +93,43 @@ func TestAGatewayThatNeverSaysTheSameTwiceIsRecordedAndForgotten(t *testing.T) {
 		}
 	})
 }
+
+func TestTheCountIsRecordedWhenTheProcessIsToldToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := memlog.New(), &gateway{scripts: [][]step{then(flood(7, time.Second, 162, "pacing violation"), serve(0))}}
+		l := run(t, newRunner(store.Writer(), g))
+		pass(20 * time.Second)
+		l.stop()
+		if repeats := all[*events.GatewayRepeated](store); len(repeats) != 1 || repeats[0].Count != 6 {
+			t.Errorf("repeats %+v, want the other six before the end", repeats)
+		}
+		if last := store.Events()[len(store.Events())-1]; last.Event.Type() != (*events.Stopped)(nil).Type() {
+			t.Errorf("the log ends with %s, want stopped", last.Event.Type())
+		}
+	})
+}
+
+func TestAFloodBehindManyOtherReportsIsCountedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const others, n = 500, 100
+		babble := func(ctx context.Context, s *session) {
+			for i := range others {
+				say(162, fmt.Sprintf("request %d", i))(ctx, s)
+			}
+		}
+		store, g := memlog.New(), &gateway{scripts: [][]step{then(babble, flood(n, 10*time.Millisecond, 1100, "lost"), end(events.CauseReset)), well}}
+		l := run(t, newRunner(store.Writer(), g))
+		pass(30 * time.Second)
+		l.stop()
+		counted := len(all[*events.LinkWentDown](store)) + len(all[*events.GatewayReported](store)) - others
+		for _, e := range all[*events.GatewayRepeated](store) {
+			counted += e.Count
+		}
+		if counted != n {
+			t.Errorf("%d notices are counted, want %d", counted, n)
+		}
+		if reported := len(all[*events.GatewayReported](store)); reported > others+1 {
+			t.Errorf("%d of the flood are recorded in full, want one", reported-others)
+		}
+	})
+}

@@ -199,7 +199,13 @@ const (
 // lookAtClock returns how far the wall clock has moved otherwise than time
 // passed since it was last looked at.
 func (l *loop) lookAtClock() time.Duration {
-	wall, mono := l.wallNow(), time.Now()
+	// One reading for both where there is one clock: a process that is stopped
+	// between two would take that for a jump.
+	mono := time.Now()
+	wall := mono.Round(0)
+	if l.Wall != nil {
+		wall = l.wallNow()
+	}
 	var by time.Duration
 	if !l.mono.IsZero() {
 		by = wall.Sub(l.wall) - mono.Sub(l.mono)
@@ -406,6 +412,9 @@ func (l *loop) woke() Woke {
 // the state will call for whatever it calls for now.
 func (l *loop) shutDown(ctx context.Context) error {
 	now := l.wallNow()
+	if err := l.recordRepeats(now, true); err != nil {
+		return err
+	}
 	draft, ok := l.Policy.Decide(l.state, ShutDown{Reason: context.Cause(ctx).Error()}, now)
 	if !ok {
 		return nil

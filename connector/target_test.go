@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func TestAGatewayThatWorksIsKeptAndOneThatRefusesAnIDIsUp(t *testing.T) {
 	s.reopen()
 	s.pass(0)
 	lost := s.give(s.ended(events.CauseReset))
-	if e := find[*events.DialStarted](t, append(lost, s.passTo(latestOf(s.now, s.state.RetryAt))...)); e.Endpoint != "second.example:4002" || e.Because != "" {
+	if e := find[*events.DialStarted](t, append(lost, s.passTo(later(s.now, s.state.RetryAt))...)); e.Endpoint != "second.example:4002" || e.Because != "" {
 		t.Errorf("after a lost session: %s because %q, want the gateway that worked", e.Endpoint, e.Because)
 	}
 	for _, e := range refused(s, 12) {
@@ -104,13 +105,6 @@ func TestARefusedClientIDIsLeftAloneForLongerEachTime(t *testing.T) {
 	}
 }
 
-func latestOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 func TestAClientIDInUseIsRetriedAndThenTheNextOfTheBandIsTaken(t *testing.T) {
 	s := newStory(t)
 	s.policy.SpareIDs = []int64{8, 9}
@@ -123,25 +117,13 @@ func TestAClientIDInUseIsRetriedAndThenTheNextOfTheBandIsTaken(t *testing.T) {
 			t.Errorf("attempt %d asks for %d because %q", e.Attempt, e.ClientID, e.Because)
 		}
 	}
-	if want := []int64{7, 7, 8, 8, 8, 9, 9, 9, 7}; !equal(ids, want) {
+	if want := []int64{7, 7, 8, 8, 8, 9, 9, 9, 7}; !slices.Equal(ids, want) {
 		t.Errorf("client ids %v, want %v", ids, want)
 	}
 	failing(s, events.CauseRefused, 2)
 	if got := refused(s, 1)[0].ClientID; got != 7 {
 		t.Errorf("after other failures client id %d, want the same one", got)
 	}
-}
-
-func equal(a, b []int64) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func TestWithoutABandTheClientIDStays(t *testing.T) {
@@ -170,7 +152,7 @@ func TestAGatewayMayMoveOnlyToAConfiguredPort(t *testing.T) {
 			t.Errorf("%q: %+v, want %s, allowed %t", c.message, e, c.endpoint, c.allowed)
 		}
 		recorded = s.give(s.ended(events.CauseClosedByGateway))
-		e := find[*events.DialStarted](t, append(recorded, s.passTo(latestOf(s.now, s.state.RetryAt))...))
+		e := find[*events.DialStarted](t, append(recorded, s.passTo(later(s.now, s.state.RetryAt))...))
 		want := "gateway.example:4002"
 		if c.allowed {
 			want = c.endpoint

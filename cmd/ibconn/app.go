@@ -85,6 +85,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 		PID:        os.Getpid(),
 		NewID:      nuid.Next,
 	}
+
 	// What serves the connection outlives it by a moment, and ends it when it
 	// cannot serve it any more.
 	ctx, fail := context.WithCancelCause(ctx)

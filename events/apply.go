@@ -33,6 +33,9 @@ func (s State) Apply(r Recorded) State {
 	case *DialStarted:
 		phase = PhaseDialing
 		s.Gateway = s.Gateway.dialed(s.Attempt, e)
+		if s.Attempt.Endpoint != e.Endpoint {
+			s.Pacing = Pacing{} // it was another gateway that complained
+		}
 		s.Attempt = Attempt{
 			Number: e.Attempt, Endpoint: e.Endpoint, ClientID: e.ClientID, Probe: e.Probe,
 			StartedAt: r.Time, DeadlineAt: e.DeadlineAt,
@@ -68,7 +71,11 @@ func (s State) Apply(r Recorded) State {
 		s.Attempt.DeadlineAt = zeroTime
 		s.OutageSince = zeroTime
 		s.Session = Session{OpenedAt: r.Time, ServerVersion: e.ServerVersion, Accounts: e.Accounts, NextValidID: e.NextValidID}
-		s.Heartbeat = Heartbeat{AnsweredAt: r.Time, RTT: e.RTT, Skew: e.Skew, NextProbeAt: e.NextProbeAt, AnswerBy: e.AnswerBy}
+		s.Heartbeat = Heartbeat{
+			AnsweredAt: r.Time, RTT: e.RTT, Skew: e.Skew, NextProbeAt: e.NextProbeAt, AnswerBy: e.AnswerBy,
+			Link: LinkPulse{NextProbeAt: e.ProbeLinkAt},
+		}
+		s.Link = s.Link.unproven(r.Time, e.ProbeLinkAt)
 		s.Counts.Sessions++
 		s.Gateway = Gateway{}
 
@@ -105,7 +112,8 @@ func (s State) Apply(r Recorded) State {
 		s.Pending = acted(s.Pending, r.Causation)
 
 	case *LinkWentDown:
-		s.Link = Link{Status: LinkDown, Since: r.Time, Code: e.Code}
+		s.Link = Link{Status: LinkDown, Since: r.Time, Code: e.Code, LostAt: r.Time}
+		s.Heartbeat.Link.NextProbeAt = cmp.Or(e.ProbeLinkAt, s.Heartbeat.Link.NextProbeAt)
 		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
 
 	case *ClockJumped:
@@ -128,8 +136,34 @@ func (s State) Apply(r Recorded) State {
 
 	case *LinkCameBack:
 		s.Gateway.Login = Login{}
-		s.Link = Link{Status: LinkUp, Since: r.Time, Code: e.Code, DataLost: e.DataLost}
+		s.Link = Link{Status: LinkUp, Since: r.Time, Code: e.Code, DataLost: e.DataLost}.unproven(r.Time, e.ProbeLinkAt)
+		s.Heartbeat.Link.NextProbeAt = cmp.Or(e.ProbeLinkAt, s.Heartbeat.Link.NextProbeAt)
 		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
+
+	case *LinkProven:
+		if s.Gateway.Login.Level == LevelLink {
+			s.Gateway.Login = Login{}
+		}
+		if e.From != LinkUp {
+			s.Link = Link{Status: LinkUp, Since: r.Time, DataLost: e.DataLost}
+		}
+		s.Link.Unproven = false
+
+	case *LinkFellSilent:
+		s.Link = Link{Status: LinkDown, Since: r.Time, Code: e.Code}
+
+	case *CompetingBegan:
+		s.Competing = Competing{Since: r.Time, LastAt: r.Time, Code: e.Code}
+
+	case *CompetingEnded:
+		s.Competing = Competing{}
+
+	case *PacingReduced:
+		since := cmp.Or(s.Pacing.Since, r.Time)
+		s.Pacing = Pacing{PerSecond: e.PerSecond, Since: since, CutAt: r.Time, Until: e.Until}
+
+	case *PacingRestored:
+		s.Pacing = Pacing{}
 
 	case *FarmChanged:
 		s.Farms = withFarm(s.Farms, FarmState{Farm: e.Farm, Status: e.To, Since: r.Time, Code: e.Code})
@@ -138,6 +172,7 @@ func (s State) Apply(r Recorded) State {
 		s.Heartbeat = Heartbeat{
 			Number: e.Number, AnsweredAt: r.Time, RTT: e.RTT, Skew: e.Skew,
 			NextProbeAt: e.NextProbeAt, AnswerBy: e.AnswerBy,
+			Link: s.Heartbeat.Link,
 		}
 
 	case *HeartbeatMissed:
@@ -145,13 +180,23 @@ func (s State) Apply(r Recorded) State {
 		s.Heartbeat.Misses = e.Misses
 		s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy = e.NextProbeAt, e.AnswerBy
 
+	case *LinkAnswered:
+		s.Heartbeat.Link = LinkPulse{Number: e.Number, SentAt: e.SentAt, AnsweredAt: r.Time, RTT: e.RTT, NextProbeAt: e.NextProbeAt}
+
+	case *LinkMissed:
+		s.Heartbeat.Link.Number, s.Heartbeat.Link.Misses = e.Number, e.Misses
+		s.Heartbeat.Link.Code, s.Heartbeat.Link.Message = e.Code, e.Message
+		s.Heartbeat.Link.NextProbeAt = e.NextProbeAt
+
 	case *GatewayReported:
+		s = s.heardAgain(e.Class, r.Time)
 		if e.Class.Fault() {
 			s.Counts.Errors++
 			s.LastError = Reported{At: r.Time, Code: e.Code, Message: e.Message}
 		}
 
 	case *GatewayRepeated:
+		s = s.heardAgain(e.Class, e.LastAt)
 		if e.Class.Fault() {
 			s.Counts.Errors += uint64(e.Count)
 			s.LastError = Reported{At: e.LastAt, Code: e.Code, Message: e.Message}
@@ -197,6 +242,7 @@ func (s State) Apply(r Recorded) State {
 func (s State) forgetLevels() State {
 	s.Link = Link{Status: LinkUnknown}
 	s.Farms = nil
+	s.Competing = Competing{}
 	return s
 }
 
@@ -210,7 +256,28 @@ func (s State) ended(failures int) State {
 	s.Failures = failures
 	s.Heartbeat.Misses = 0
 	s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy = zeroTime, zeroTime
+	s.Heartbeat.Link = LinkPulse{}
 	return s.forgetLevels()
+}
+
+// heardAgain notes a repeated word of what the state knows already.
+func (s State) heardAgain(c Class, at time.Time) State {
+	switch {
+	case c == ClassLinkLost && s.Link.Status == LinkDown:
+		s.Link.LostAt = at
+	case c == ClassCompeting && !s.Competing.Since.IsZero():
+		s.Competing.LastAt = at
+	}
+	return s
+}
+
+// unproven marks l as waiting for the probe that is due at a time, if one is.
+func (l Link) unproven(now, probeAt time.Time) Link {
+	if !probeAt.IsZero() {
+		l.Unproven = true
+		l.Since = cmp.Or(l.Since, now)
+	}
+	return l
 }
 
 func (s State) concluded(id string, status AnswerStatus, why *AnswerError) State {

@@ -89,6 +89,7 @@ var (
 		&GatewayReached{Attempt: 1, DeadlineAt: after(14 * time.Second)},
 		&GatewayGreeted{Attempt: 1, ServerVersion: 203, DeadlineAt: after(20 * time.Second)})
 	opened  = append(greeted[:5:5], &SessionOpened{Attempt: 1, ServerVersion: 203, Accounts: []string{"DU***67"}, NextValidID: 1, RTT: 2, NextProbeAt: after(21 * time.Second), AnswerBy: after(26 * time.Second)})
+	linked  = append(greeted[:5:5], &SessionOpened{Attempt: 1, ServerVersion: 203, NextValidID: 1, NextProbeAt: after(21 * time.Second), AnswerBy: after(26 * time.Second), ProbeLinkAt: after(6 * time.Second)})
 	tripped = append(dialing[:3:3],
 		&DialFailed{Attempt: 1, Cause: CauseRefused, Failures: 8, RetryAt: after(time.Minute)},
 		&BreakerOpened{Failures: 8, ProbeAt: after(time.Minute)})
@@ -139,6 +140,20 @@ func TestWhatEachEventChanges(t *testing.T) {
 		},
 		{"a link down", opened, Draft{Event: &LinkWentDown{Attempt: 1, Code: 1100, Farms: []FarmNews{{usfarm, FarmDown}}}}},
 		{"a link back", append(opened[:6:6], &LinkWentDown{Attempt: 1, Code: 1100, Farms: []FarmNews{{usfarm, FarmDown}}}), Draft{Event: &LinkCameBack{Attempt: 1, Code: 1101, DataLost: true, Farms: []FarmNews{{usfarm, FarmUp}}}}},
+		{"a session whose link is probed", greeted, Draft{Event: linked[5]}},
+		{"a link probe answered", linked, Draft{Event: &LinkAnswered{Attempt: 1, Number: 1, SentAt: after(7 * time.Second), RTT: 80, NextProbeAt: after(5 * time.Minute)}}},
+		{"a link probe missed", linked, Draft{Event: &LinkMissed{Attempt: 1, Number: 1, Misses: 1, Code: 322, Message: "error", NextProbeAt: after(20 * time.Second)}}},
+		{"a link proven", linked, Draft{Event: &LinkProven{Attempt: 1, From: LinkUnknown, RTT: 80}}},
+		{"a link proven that was said to be down", append(linked[:6:6], &LinkWentDown{Attempt: 1, Code: 2110, ProbeLinkAt: after(time.Minute)}), Draft{Event: &LinkProven{Attempt: 1, From: LinkDown, DataLost: true, RTT: 80}}},
+		{"a link back, to be verified", append(linked[:6:6], &LinkWentDown{Attempt: 1, Code: 1100}), Draft{Event: &LinkCameBack{Attempt: 1, Code: 1102, ProbeLinkAt: after(8 * time.Second)}}},
+		{"a link that fell silent", append(linked[:6:6], &LinkProven{Attempt: 1, From: LinkUnknown, RTT: 80}), Draft{Event: &LinkFellSilent{Attempt: 1, From: LinkUp, Misses: 3}}},
+		{"a link down said again", append(linked[:6:6], &LinkWentDown{Attempt: 1, Code: 1100}), Draft{Event: &GatewayRepeated{Attempt: 1, Code: 1100, Class: ClassLinkLost, Message: "lost", Count: 3, FirstAt: after(time.Minute), LastAt: after(2 * time.Minute)}}},
+		{"a competing session", opened, Draft{Event: &CompetingBegan{Attempt: 1, RequestID: 9, Code: 10197, Message: "competing"}}},
+		{"a competing session, again", append(opened[:6:6], &CompetingBegan{Attempt: 1, RequestID: 9, Code: 10197}), Draft{Event: &GatewayReported{Attempt: 1, RequestID: 10, Code: 10197, Class: ClassCompeting, Message: "competing"}}},
+		{"a competing session gone", append(opened[:6:6], &CompetingBegan{Attempt: 1, RequestID: 9, Code: 10197}), Draft{Event: &CompetingEnded{Since: wireTime, Lasted: 60_000}}},
+		{"a budget cut", opened, Draft{Event: &PacingReduced{Attempt: 1, PerSecond: 20, Before: 40, Until: after(time.Minute), Code: 100}}},
+		{"a budget cut twice", append(opened[:6:6], &PacingReduced{Attempt: 1, PerSecond: 20, Before: 40, Until: after(time.Minute), Code: 100}), Draft{Event: &PacingReduced{Attempt: 1, PerSecond: 10, Before: 20, Until: after(2 * time.Minute), Code: 100}}},
+		{"a budget restored", append(opened[:6:6], &PacingReduced{Attempt: 1, PerSecond: 20, Before: 40, Until: after(time.Minute), Code: 100}), Draft{Event: &PacingRestored{Since: wireTime, Reduced: 60_000}}},
 		{"a farm idle", opened, Draft{Event: &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmIdle, Code: 2108}}},
 		{"a farm down", append(opened[:6:6], &FarmChanged{Attempt: 1, Farm: usfarm, To: FarmIdle, Code: 2108}), Draft{Event: &FarmChanged{Attempt: 1, Farm: usfarm, From: FarmIdle, To: FarmDown, Code: 2103}}},
 		{"a heartbeat missed", opened, Draft{Event: &HeartbeatMissed{Attempt: 1, Number: 1, Misses: 1, NextProbeAt: after(27 * time.Second), AnswerBy: after(32 * time.Second)}}},

@@ -20,6 +20,7 @@ const (
 	CauseNetworkTimeout     Cause = "network_timeout"        // the kernel gave up on unacknowledged data or keepalives
 	CauseGarbled            Cause = "garbled"                // bytes that cannot be the API's: a length out of range, an undecodable message
 	CauseHeartbeatLost      Cause = "heartbeat_lost"         // no sign of life through the allowed number of missed answers
+	CausePacing             Cause = "pacing"                 // the gateway ended the session because messages came too fast (error 100)
 	CauseOverrun            Cause = "overrun"                // the gateway sent news faster than it could be recorded
 	CauseProcessRestarted   Cause = "process_restarted"      // our process ended without closing the session, and a new one began
 	CauseAskedFor           Cause = "asked_for"              // a command
@@ -31,7 +32,7 @@ const (
 var Causes = []Cause{
 	CauseRefused, CauseDialTimeout, CauseUnreachable, CauseNameNotFound, CauseClosedInGreeting, CauseMuteInGreeting,
 	CauseClientIDInUse, CauseUnsupportedVersion, CauseRejected, CauseReset, CauseClosedByGateway, CauseNetworkTimeout,
-	CauseGarbled, CauseHeartbeatLost, CauseOverrun, CauseProcessRestarted, CauseAskedFor, CauseShutdown, CauseOther,
+	CauseGarbled, CauseHeartbeatLost, CausePacing, CauseOverrun, CauseProcessRestarted, CauseAskedFor, CauseShutdown, CauseOther,
 }
 
 // Sentence says the cause in words a person can act on.
@@ -57,6 +58,7 @@ var causeSentences = map[Cause]string{
 	CauseNetworkTimeout:     "the network stopped acknowledging",
 	CauseGarbled:            "the gateway sent bytes that are not the API's",
 	CauseHeartbeatLost:      "the gateway stopped answering heartbeats",
+	CausePacing:             "the gateway ended the session because messages came too fast",
 	CauseOverrun:            "the gateway sent news faster than it could be recorded",
 	CauseProcessRestarted:   "our process ended without closing the session",
 	CauseAskedFor:           "it was asked for",

@@ -43,9 +43,17 @@
 //	ib.conn.state.port_changed         the gateway announced another API port
 //	ib.conn.state.link_down            the gateway lost IB's servers
 //	ib.conn.state.link_up              the gateway reaches IB's servers again
+//	ib.conn.state.link_proven          IB's servers answered through the gateway
+//	ib.conn.state.link_silent          they did not, several times in a row
 //	ib.conn.state.farm_changed         one of IB's data services changed
+//	ib.conn.state.competing_began      another session of the user takes the market data
+//	ib.conn.state.competing_ended      nothing has been heard of it for a while
+//	ib.conn.state.pacing_reduced       the gateway complained, so messages go slower for a while
+//	ib.conn.state.pacing_restored      they go as configured again
 //	ib.conn.heartbeat.answered         a probe was answered
 //	ib.conn.heartbeat.missed           a probe was not answered in time
+//	ib.conn.heartbeat.link_answered    a probe of the link was answered
+//	ib.conn.heartbeat.link_missed      a probe of the link was not answered in time
 //	ib.conn.error.gateway_reported     an error or notice that changed no level
 //	ib.conn.error.gateway_repeated     the same again, counted
 //	ib.conn.error.frame_refused        the safety catch kept a message from the gateway

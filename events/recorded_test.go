@@ -176,6 +176,14 @@ var broken = map[Type]map[string]string{
 	"ib.conn.state.port_changed":      {"attempt": "attempt is missing", "endpoint": "endpoint is missing"},
 	"ib.conn.state.link_down":         {"attempt": "attempt is missing"},
 	"ib.conn.state.link_up":           {"attempt": "attempt is missing"},
+	"ib.conn.state.link_proven":       {"attempt": "attempt is missing", "from": "from is missing"},
+	"ib.conn.state.link_silent":       {"attempt": "attempt is missing", "from": "from is missing", "misses": "misses -1: want 0 or more"},
+	"ib.conn.state.competing_began":   {"attempt": "attempt is missing", "code": "code is missing"},
+	"ib.conn.state.competing_ended":   {"since": "since is missing"},
+	"ib.conn.state.pacing_reduced":    {"attempt": "attempt is missing", "per_second": "per_second is missing", "until": "until is missing"},
+	"ib.conn.state.pacing_restored":   {"since": "since is missing"},
+	"ib.conn.heartbeat.link_answered": {"attempt": "attempt is missing", "sent_at": "sent_at is missing", "next_probe_at": "next_probe_at is missing"},
+	"ib.conn.heartbeat.link_missed":   {"attempt": "attempt is missing", "misses": "misses -1: want 0 or more", "next_probe_at": "next_probe_at is missing"},
 	"ib.conn.state.farm_changed":      {"attempt": "attempt is missing", "farm": "farm.kind is missing", "to": "to is missing"},
 	"ib.conn.heartbeat.answered":      {"attempt": "attempt is missing", "next_probe_at": "next_probe_at is missing", "answer_by": "answer_by is missing"},
 	"ib.conn.heartbeat.missed":        {"attempt": "attempt is missing", "misses": "misses -1: want 0 or more", "next_probe_at": "next_probe_at is missing", "answer_by": "answer_by is missing"},
@@ -224,7 +232,7 @@ func TestDecodeSaysAMismatchInJSONsWords(t *testing.T) {
 		{samples()[0], `"pid":4711`, `"pid":"x"`, "pid is a JSON string: want a JSON whole number"},
 		{samples()[2], `"probe":true`, `"probe":1`, "probe is a JSON number: want a JSON bool"},
 		{samples()[6], `["DU***67","DU***68"]`, `"DU***67"`, "accounts is a JSON string: want a JSON array"},
-		{samples()[18], `{"kind":"market_data","name":"usfarm"}`, `"usfarm"`, "farm is a JSON string: want a JSON object"},
+		{samples()[20], `{"kind":"market_data","name":"usfarm"}`, `"usfarm"`, "farm is a JSON string: want a JSON object"},
 	}
 	for _, tt := range tests {
 		payload := change(t, string(record(t, tt.event).Wire), tt.old, tt.new)

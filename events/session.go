@@ -70,6 +70,9 @@ type SessionOpened struct {
 	Outage        Millis    `json:"outage_ms,omitempty"` // since the previous session was lost, where there was one
 	NextProbeAt   time.Time `json:"next_probe_at"`       // when the next heartbeat probe is due
 	AnswerBy      time.Time `json:"answer_by"`           // when that probe must be answered
+	// ProbeLinkAt is when the link to IB is to be probed first; absent where it is
+	// not. Until then the link is unproven.
+	ProbeLinkAt time.Time `json:"probe_link_at,omitzero"`
 	Standing
 }
 

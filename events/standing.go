@@ -59,6 +59,8 @@ type Reason struct {
 	Name  string    `json:"name,omitempty"`  // which one, where the level has several: "market_data/usfarm"
 	Since time.Time `json:"since,omitzero"`  // since when
 	Cause Cause     `json:"cause,omitempty"` // why the last attempt or session ended, where one did
+	// Attribution is whose fault it is; "" when that is not known.
+	Attribution Attribution `json:"attribution,omitempty"`
 }
 
 // Standing is where a connection stands after an event: its phase, its

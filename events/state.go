@@ -25,8 +25,10 @@ type State struct {
 	Breaker  Breaker   `json:"breaker"`
 	Gateway  Gateway   `json:"gateway,omitzero"` // what the next attempt must know of earlier ones
 
-	Link  Link        `json:"link"`
-	Farms []FarmState `json:"farms,omitempty"` // in the order of their names
+	Link      Link        `json:"link"`
+	Farms     []FarmState `json:"farms,omitempty"`    // in the order of their names
+	Competing Competing   `json:"competing,omitzero"` // another session that takes the market data
+	Pacing    Pacing      `json:"pacing,omitzero"`    // a message budget that is reduced
 
 	Heartbeat Heartbeat `json:"heartbeat,omitzero"`
 	Counts    Counts    `json:"counts"`
@@ -96,8 +98,29 @@ type Breaker struct {
 type Link struct {
 	Status   LinkStatus `json:"status"`
 	Since    time.Time  `json:"since,omitzero"`
-	Code     int        `json:"code,omitempty"`      // the notice that said so
+	Code     int        `json:"code,omitempty"`      // the notice that said so; 0 when a probe did
 	DataLost bool       `json:"data_lost,omitempty"` // the last restore lost the subscriptions
+	// Unproven is set while what is known of the link waits for a probe to be
+	// answered: in a new session, and after the gateway said that it is back.
+	Unproven bool      `json:"unproven,omitempty"`
+	LostAt   time.Time `json:"lost_at,omitzero"` // when the gateway last said that the link is down
+}
+
+// Competing is another session of the same user; zero while nothing is heard of
+// one.
+type Competing struct {
+	Since  time.Time `json:"since"`
+	LastAt time.Time `json:"last_at"` // when it was last heard of
+	Code   int       `json:"code"`
+}
+
+// Pacing is a message budget that the gateway's complaints reduced; zero while
+// the configured one holds.
+type Pacing struct {
+	PerSecond int       `json:"per_second"`
+	Since     time.Time `json:"since"`  // when it was first reduced
+	CutAt     time.Time `json:"cut_at"` // and last
+	Until     time.Time `json:"until"`
 }
 
 // FarmState is one of IB's data services.
@@ -119,6 +142,20 @@ type Heartbeat struct {
 	Misses      int       `json:"misses,omitempty"` // in a row
 	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
 	AnswerBy    time.Time `json:"answer_by,omitzero"`
+
+	Link LinkPulse `json:"link,omitzero"`
+}
+
+// LinkPulse is what the probes of the link have shown in this session.
+type LinkPulse struct {
+	Number      uint64    `json:"number"`           // of the last probe that was answered or missed
+	SentAt      time.Time `json:"sent_at,omitzero"` // of the last one that was answered
+	AnsweredAt  time.Time `json:"answered_at,omitzero"`
+	RTT         Millis    `json:"rtt_ms,omitempty"`
+	Misses      int       `json:"misses,omitempty"` // in a row
+	Code        int       `json:"code,omitempty"`   // the error that answered the last one missed
+	Message     string    `json:"message,omitempty"`
+	NextProbeAt time.Time `json:"next_probe_at,omitzero"` // zero while the link is not probed
 }
 
 // Counts are totals over the connection's whole log.
@@ -200,26 +237,32 @@ func (s State) stand(p Phase) Standing {
 	switch p {
 	case PhaseIdle, PhaseStopped:
 		st.Condition = ConditionStopped
-		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: string(p), Since: s.PhaseSince})
+		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: string(p), Since: s.PhaseSince, Attribution: AttributionOurs})
 		return st
 	case PhaseDialing, PhaseGreeting, PhaseWaiting, PhaseTripped:
 		st.Condition = ConditionDown
-		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: string(p), Since: s.PhaseSince, Cause: s.LastEnding.Cause})
+		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: string(p), Since: s.PhaseSince, Cause: s.LastEnding.Cause, Attribution: s.LastEnding.Cause.Attribution()})
 		st.Reasons = append(st.Reasons, s.Gateway.Login.reason()...)
 		return st
 	case PhaseReady:
 	}
 	if !s.Session.StaleSince.IsZero() {
-		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: "stale", Since: s.Session.StaleSince})
+		st.Reasons = append(st.Reasons, Reason{Level: LevelSession, What: "stale", Since: s.Session.StaleSince, Attribution: AttributionGateway})
 	}
-	if s.Link.Status == LinkDown {
-		st.Reasons = append(st.Reasons, Reason{Level: LevelLink, What: string(LinkDown), Since: s.Link.Since})
+	switch {
+	case s.Link.Status == LinkDown:
+		st.Reasons = append(st.Reasons, Reason{Level: LevelLink, What: string(LinkDown), Since: s.Link.Since, Attribution: AttributionLink})
+	case s.Link.Unproven:
+		st.Reasons = append(st.Reasons, Reason{Level: LevelLink, What: ReasonUnproven, Since: s.Link.Since, Attribution: AttributionLink})
 	}
 	st.Reasons = append(st.Reasons, s.Gateway.Login.reason()...)
 	for _, f := range s.Farms {
 		if f.Status == FarmDown {
-			st.Reasons = append(st.Reasons, Reason{Level: LevelFarm, What: string(FarmDown), Name: f.Farm.String(), Since: f.Since})
+			st.Reasons = append(st.Reasons, Reason{Level: LevelFarm, What: string(FarmDown), Name: f.Farm.String(), Since: f.Since, Attribution: AttributionFarm})
 		}
+	}
+	if !s.Competing.Since.IsZero() {
+		st.Reasons = append(st.Reasons, Reason{Level: LevelSubscription, What: ReasonCompeting, Since: s.Competing.Since, Attribution: AttributionCompeting})
 	}
 	if len(st.Reasons) > 0 {
 		st.Condition = ConditionDegraded
@@ -227,13 +270,16 @@ func (s State) stand(p Phase) Standing {
 	return st
 }
 
-// ReasonLoginNeeded is what a [Reason] says of a gateway that a person has to
-// look at.
-const ReasonLoginNeeded = "login_needed"
+// What a [Reason] says, where it is not the state of its level.
+const (
+	ReasonLoginNeeded = "login_needed"      // a person has to look at the gateway
+	ReasonUnproven    = "unproven"          // nothing has shown yet that IB's servers are reached
+	ReasonCompeting   = "competing_session" // another session of the user takes the market data
+)
 
 func (l Login) reason() []Reason {
 	if l.Level == "" {
 		return nil
 	}
-	return []Reason{{Level: l.Level, What: ReasonLoginNeeded, Since: l.Since}}
+	return []Reason{{Level: l.Level, What: ReasonLoginNeeded, Since: l.Since, Attribution: AttributionLogin}}
 }

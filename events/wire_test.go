@@ -69,7 +69,7 @@ func samples() []Event {
 		&SessionOpened{
 			Attempt: 12, ServerVersion: 203, ClientID: 17, Endpoint: "127.0.0.1:4002", Accounts: []string{"DU***67", "DU***68"},
 			NextValidID: 1, Took: 212.5, RTT: 1.875, Skew: -312.5, Outage: 4_100,
-			NextProbeAt: after(15 * time.Second), AnswerBy: after(20 * time.Second), Standing: ready,
+			NextProbeAt: after(15 * time.Second), AnswerBy: after(20 * time.Second), ProbeLinkAt: wireTime, Standing: ready,
 		},
 		&SessionStale{Attempt: 12, Misses: 1, Silent: 20_000, Standing: degraded(Reason{Level: LevelSession, What: "stale"})},
 		&SessionFresh{Attempt: 12, Stale: 1_500, Standing: ready},
@@ -97,21 +97,38 @@ func samples() []Event {
 		},
 		&LinkWentDown{
 			Attempt: 12, Code: 1100, Window: "reset Sun-Fri 00:15-01:45 America/New_York", Message: "Connectivity between IBKR and Trader Workstation has been lost.",
-			Farms: []FarmNews{{Farm: usfarm, Status: FarmDown}}, Standing: degraded(Reason{Level: LevelLink, What: "down"}),
+			ProbeLinkAt: after(time.Minute), Farms: []FarmNews{{Farm: usfarm, Status: FarmDown}}, Standing: degraded(Reason{Level: LevelLink, What: "down"}),
 		},
 		&LinkCameBack{
 			Attempt: 12, Code: 1101, Message: "Connectivity between IBKR and Trader Workstation has been restored - data lost. The following farms are connected: usfarm. The following farms are inactive: ushmds.",
-			DataLost: true, Down: 7_250.5, Farms: farms, Standing: ready,
+			DataLost: true, Down: 7_250.5, ProbeLinkAt: wireTime, Farms: farms, Standing: ready,
+		},
+		&LinkProven{Attempt: 12, From: LinkDown, DataLost: true, Down: 190_500, RTT: 84.25, Standing: ready},
+		&LinkFellSilent{
+			Attempt: 12, From: LinkUp, Misses: 3, Code: 322, Message: "Error processing request", Window: "reset Sun-Fri 00:15-01:45 America/New_York",
+			Standing: degraded(Reason{Level: LevelLink, What: "down", Attribution: AttributionLink}),
 		},
 		&FarmChanged{
 			Attempt: 12, Farm: usfarm, From: FarmUp, To: FarmDown, Code: 2103, Message: "Market data farm connection is broken:usfarm",
 			Standing: degraded(Reason{Level: LevelFarm, What: "down", Name: "market_data/usfarm"}),
 		},
+		&CompetingBegan{
+			Attempt: 12, RequestID: 9, Code: 10197, Message: "No market data during competing live session", Action: "end the other session",
+			Standing: degraded(Reason{Level: LevelSubscription, What: "competing_session", Attribution: AttributionCompeting}),
+		},
+		&CompetingEnded{Since: wireTime, Lasted: 640_000, Standing: ready},
+		&PacingReduced{
+			Attempt: 12, PerSecond: 20, Before: 40, Until: after(time.Minute), Code: 100, Message: "Max rate of messages per second has been exceeded",
+			Standing: ready,
+		},
+		&PacingRestored{Since: wireTime, Reduced: 60_000, Standing: ready},
 		&HeartbeatAnswered{
 			Attempt: 12, Number: 240, SentAt: after(-2 * time.Second), RTT: 1.625, Skew: 87.5, Late: true,
 			NextProbeAt: after(13 * time.Second), AnswerBy: after(18 * time.Second),
 		},
 		&HeartbeatMissed{Attempt: 12, Number: 241, Misses: 1, Silent: 20_000, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)},
+		&LinkAnswered{Attempt: 12, Number: 4, SentAt: after(-time.Second), RTT: 84.25, NextProbeAt: after(5 * time.Minute)},
+		&LinkMissed{Attempt: 12, Number: 5, Misses: 2, Code: 322, Message: "Error processing request", NextProbeAt: after(10 * time.Second)},
 		&GatewayReported{
 			Attempt: 12, RequestID: 9, Code: 162, Class: ClassPacing, Message: "Historical Market Data Service error message: <translated> & unread",
 			Meaning: "the historical data service refused the query", UnmatchedText: true, ReportedAt: after(-time.Millisecond),

@@ -64,6 +64,19 @@ func say(r Recorded) string {
 		return fmt.Sprintf("link to IB down (%d)", e.Code) + sayWindow(e.Window)
 	case *LinkCameBack:
 		return sayLinkUp(e)
+	case *LinkProven:
+		return sayProven(e)
+	case *LinkFellSilent:
+		return fmt.Sprintf("link to IB down: %s in a row without an answer from IB's servers", count(e.Misses, "probe")) +
+			only(e.Code != 0, fmt.Sprintf(" (%d)", e.Code)) + sayWindow(e.Window)
+	case *CompetingBegan:
+		return fmt.Sprintf("another session of this user takes the market data (%d); %s", e.Code, e.Action)
+	case *CompetingEnded:
+		return "nothing more is heard of the other session that took the market data; it lasted " + e.Lasted.String()
+	case *PacingReduced:
+		return fmt.Sprintf("message rate cut from %d to %d a second for %v, as the gateway asked for less (%d)", e.Before, e.PerSecond, Between(r.Time, e.Until), e.Code)
+	case *PacingRestored:
+		return "message rate as configured again, after " + e.Reduced.String()
 	case *FarmChanged:
 		// A notice that named no farm leaves only the kind to say.
 		return fmt.Sprintf("farm %s %s (%d)", strings.TrimSuffix(e.Farm.String(), "/"), e.To, e.Code)
@@ -71,6 +84,10 @@ func say(r Recorded) string {
 		return fmt.Sprintf("heartbeat %d answered in %v", e.Number, e.RTT) + only(e.Late, ", late")
 	case *HeartbeatMissed:
 		return sayMissed(e)
+	case *LinkAnswered:
+		return fmt.Sprintf("IB's servers answered probe %d in %v", e.Number, e.RTT)
+	case *LinkMissed:
+		return fmt.Sprintf("IB's servers did not answer probe %d, %d in a row", e.Number, e.Misses) + only(e.Code != 0, fmt.Sprintf(" (%d)", e.Code)) + with(": ", e.Message)
 	case *GatewayReported:
 		return sayReport(e)
 	case *GatewayRepeated:
@@ -150,6 +167,17 @@ func sayLinkUp(e *LinkCameBack) string {
 		s += "market data lost"
 	} else {
 		s += "market data kept"
+	}
+	return s + only(e.Down > 0, ", was down for "+e.Down.String())
+}
+
+func sayProven(e *LinkProven) string {
+	s := fmt.Sprintf("link to IB proven up by an answer after %v", e.RTT)
+	switch {
+	case e.From == LinkDown && e.DataLost:
+		s += ", market data to be taken for lost"
+	case e.From == LinkUnknown:
+		return s
 	}
 	return s + only(e.Down > 0, ", was down for "+e.Down.String())
 }
@@ -291,6 +319,12 @@ func SeverityOf(r Recorded) Severity {
 		return unlessAsked(e.Cause, SeverityWarning)
 	case *LinkWentDown:
 		return expected(e.Window, SeverityError)
+	case *LinkFellSilent:
+		return expected(e.Window, SeverityError)
+	case *CompetingBegan:
+		return SeverityError
+	case *PacingReduced, *LinkMissed:
+		return SeverityWarning
 	case *BreakerOpened:
 		return expected(e.Window, SeverityError)
 	case *LoginNeeded, *FrameRefused, *SessionAbandoned, *LogDamaged:

@@ -52,9 +52,11 @@ func eventful() *gateway {
 		{reach, say(326, "client id in use"), mute},
 		then(
 			say(2104, "Market data farm connection is OK:usfarm"),
-			serve(20*time.Second), say(1100, "lost"), say(1100, "lost"), say(1100, "lost"), say(1101, "back"), say(162, "pacing violation"),
+			serve(20*time.Second), cutOff(12*time.Second), serve(time.Minute+10*time.Second), // the link falls silent, and is proven again
+			say(10197, "competing"), say(100, "too fast"), serve(20*time.Second), // both pass
+			say(1100, "lost"), say(1100, "lost"), say(1100, "lost"), say(1101, "back"), say(162, "pacing violation"),
 			say(1300, "Please reconnect on the new port - 4003"),
-			after(17*time.Second), // long enough to be stale
+			after(20*time.Second), // long enough to be stale
 			serve(20*time.Second), end(events.CauseReset),
 		),
 		well, // until the reconnect command
@@ -131,6 +133,8 @@ func TestTheEventfulLifeIsEventful(t *testing.T) {
 func runCut(t testing.TB, log *cut, g *gateway) *life {
 	r := newRunner(log, g)
 	r.Policy.BreakerAfter = 3
+	r.Policy.LinkProbeEvery, r.Policy.LinkProbeTimeout, r.Policy.LinkProbeMisses = 5*time.Second, time.Second, 2
+	r.Policy.CompetingFor, r.Policy.PaceRecovery = 5*time.Second, 3*time.Second
 	return run(t, r)
 }
 

@@ -48,6 +48,14 @@ func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, b
 		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
 			return p.answered(s, in, now)
 		}
+	case Found:
+		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
+			return p.found(s, in, now)
+		}
+	case Passed:
+		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
+			return p.passed(s, in, now)
+		}
 	case Noticed:
 		if attempting(s) && in.Attempt == s.Attempt.Number {
 			return p.noticed(s, in, now)
@@ -139,6 +147,7 @@ func (p Policy) opened(s events.State, in Opened, now time.Time) events.Draft {
 		Outage:        events.Between(s.OutageSince, now),
 		NextProbeAt:   next,
 		AnswerBy:      next.Add(p.HeartbeatTimeout),
+		ProbeLinkAt:   p.probeLinkAt(now),
 	})
 }
 
@@ -154,6 +163,9 @@ func (a Answer) skew() events.Millis {
 // whichever it was.
 func (p Policy) ended(s events.State, in Ended, now time.Time) events.Draft {
 	cause := cmp.Or(in.Cause, events.CauseOther)
+	if hungUp := cause == events.CauseClosedByGateway || cause == events.CauseReset; hungUp && now.Sub(s.Pacing.CutAt) < punishment {
+		cause = events.CausePacing
+	}
 	if s.Phase == events.PhaseReady {
 		return p.lost(s, cause, in.Detail, in.Record, now)
 	}
@@ -162,6 +174,10 @@ func (p Policy) ended(s events.State, in Ended, now time.Time) events.Draft {
 	}
 	return p.failed(s, cause, in.Detail, 0, in.Record, now)
 }
+
+// punishment is how soon after an error 100 the end of a session is taken for
+// its consequence: three breaches end one if the gateway is set to reject.
+const punishment = 10 * time.Second
 
 // failed ends the present attempt. That our own process ended is no failure of
 // the gateway.
@@ -248,6 +264,9 @@ func (p Policy) due(s events.State, in Woke, now time.Time) (events.Draft, bool)
 	if d, ok := p.login(s, now); ok {
 		return d, true
 	}
+	if s.Pacing.PerSecond > 0 && !now.Before(s.Pacing.Until) {
+		return events.Draft{Event: &events.PacingRestored{Since: s.Pacing.Since, Reduced: events.Between(s.Pacing.Since, now)}}, true
+	}
 	switch s.Phase {
 	case events.PhaseWaiting, events.PhaseTripped:
 		return p.dueWaiting(s, now)
@@ -300,8 +319,7 @@ func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, 
 	case s.Breaker.Open:
 		return about(s.Attempt.Number, &events.BreakerClosed{Attempt: s.Attempt.Number, Open: events.Between(s.Breaker.Since, now)}), true
 	case h.Misses >= p.HeartbeatMisses:
-		detail := strconv.Itoa(h.Misses) + " answers missed in a row"
-		return p.lost(s, events.CauseHeartbeatLost, detail, in.Record, now), true
+		return p.silent(s, in.Record, now), true
 	case h.Misses > 0 && s.Session.StaleSince.IsZero():
 		return about(s.Attempt.Number, &events.SessionStale{Attempt: s.Attempt.Number, Misses: h.Misses, Silent: events.Between(heard, now)}), true
 	case h.Misses == 0 && !s.Session.StaleSince.IsZero():
@@ -309,7 +327,23 @@ func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, 
 	case !in.ProbedAt.IsZero() && !now.Before(in.ProbedAt.Add(p.HeartbeatTimeout)):
 		return p.missed(s, in.ProbedAt, heard, now), true
 	}
+	if d, ok := p.dueLink(s, in.LinkProbedAt, now); ok {
+		return d, true
+	}
+	if c := s.Competing; !c.Since.IsZero() && now.Sub(c.LastAt) >= p.CompetingFor {
+		return about(s.Attempt.Number, &events.CompetingEnded{Since: c.Since, Lasted: events.Between(c.Since, c.LastAt)}), true
+	}
 	return events.Draft{}, false
+}
+
+// silent ends a session that does not answer. Whether the gateway's host still
+// acknowledges what it is sent tells whose silence it is.
+func (p Policy) silent(s events.State, rec FlightRecord, now time.Time) events.Draft {
+	detail := strconv.Itoa(s.Heartbeat.Misses) + " answers missed in a row"
+	if rec.Unacked > 0 {
+		return p.lost(s, events.CauseNetworkTimeout, detail+", and the gateway's host acknowledges nothing", rec, now)
+	}
+	return p.lost(s, events.CauseHeartbeatLost, detail, rec, now)
 }
 
 // answered records an answer to the newest probe, in time or late. Any other
@@ -400,6 +434,7 @@ func (p Policy) jumped(s events.State, in Jumped, now time.Time) (events.Draft, 
 	case events.PhaseReady:
 		e.NextProbeAt = latest(now, s.Heartbeat.NextProbeAt.Add(min(in.By, 0)))
 		e.AnswerBy = e.NextProbeAt.Add(p.HeartbeatTimeout)
+		e.ProbeLinkAt = p.probeLinkAt(now)
 	case events.PhaseIdle, events.PhaseStopped:
 	}
 	return events.Draft{Event: e}, true

@@ -40,7 +40,10 @@ type session struct {
 	endedAt time.Time // when its socket was closed
 	gone    bool      // nothing of it is left
 
-	sent chan probe
+	sent     chan probe
+	asked    chan connector.Message
+	messages []connector.Message // all that were to be sent
+	slow     []int               // what Slow was told
 }
 
 type probe struct {
@@ -52,7 +55,7 @@ func (g *gateway) Attempt(o connector.Order) connector.Session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	script := g.scripts[min(len(g.attempts), len(g.scripts)-1)]
-	s := &session{order: o, script: script, linger: g.linger, wall: g.wall, sent: make(chan probe, 64)}
+	s := &session{order: o, script: script, linger: g.linger, wall: g.wall, sent: make(chan probe, 64), asked: make(chan connector.Message, 64)}
 	if s.wall == nil {
 		s.wall = time.Now
 	}
@@ -123,6 +126,18 @@ func (s *session) Probe(number uint64) {
 	}
 }
 
+func (s *session) Send(m connector.Message) {
+	s.at(func() { s.messages = append(s.messages, m) })
+	select {
+	case s.asked <- m:
+	default:
+	}
+}
+
+func (s *session) Slow(perSecond int, _ time.Duration) {
+	s.at(func() { s.slow = append(s.slow, perSecond) })
+}
+
 func (s *session) Record() connector.FlightRecord {
 	return connector.FlightRecord{Traffic: s.Traffic()}
 }
@@ -181,8 +196,17 @@ func say(code int, message string) step {
 	}
 }
 
-// serve answers probes for d; without d, until the session is closed.
-func serve(d time.Duration) step {
+// serve answers probes and searches for d; without d, until the session is
+// closed.
+func serve(d time.Duration) step { return answering(d, 1) }
+
+// cutOff answers probes for d and searches not at all, as a gateway does whose
+// link to IB is gone.
+func cutOff(d time.Duration) step { return answering(d, -1) }
+
+// answering answers probes for d, and searches with so many contracts; with
+// less than none, not at all.
+func answering(d time.Duration, contracts int) step {
 	return func(ctx context.Context, s *session) {
 		var over <-chan time.Time
 		if d > 0 {
@@ -195,6 +219,13 @@ func serve(d time.Duration) step {
 				s.report(connector.Answered{Attempt: s.number(), Number: p.number, Answer: connector.Answer{
 					SentAt: p.at, ReceivedAt: s.wall(), Gateway: p.at.Truncate(time.Second),
 				}})
+			case m := <-s.asked:
+				now := s.wall()
+				s.report(connector.Passed{Attempt: s.number(), ID: m.ID, Outcome: connector.OutcomeSent, At: now})
+				if contracts >= 0 {
+					s.hear()
+					s.report(connector.Found{Attempt: s.number(), ID: m.ID, SentAt: now, At: s.wall(), Count: contracts})
+				}
 			case <-over:
 				return
 			case <-ctx.Done():

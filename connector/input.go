@@ -62,6 +62,10 @@ type Ended struct {
 type FlightRecord struct {
 	Traffic events.Traffic
 	Frames  []events.FlightFrame
+	// Unacked is how many segments of ours the gateway's host has not
+	// acknowledged, where the system tells: it is what tells a network that is
+	// gone from a gateway that is frozen.
+	Unacked int
 }
 
 // Answered says that a heartbeat probe was answered.
@@ -78,6 +82,24 @@ type Noticed struct {
 	Code       int
 	Message    string
 	ReportedAt time.Time // the gateway's own time of it; zero when it sent none
+}
+
+// Passed says what became of a message that was to be sent.
+type Passed struct {
+	Attempt uint64
+	ID      int64 // the message's
+	Outcome Outcome
+	At      time.Time
+	Waited  time.Duration // for its turn
+}
+
+// Found says that IB's servers answered a search for symbols.
+type Found struct {
+	Attempt uint64
+	ID      int64     // the message's that asked
+	SentAt  time.Time // when that left
+	At      time.Time // when the answer came
+	Count   int       // of the contracts in it
 }
 
 // Refused says that the safety catch kept a message from the gateway. It is
@@ -123,6 +145,9 @@ type Woke struct {
 	// it was not. A probe that goes out late, because we were held up, has as
 	// long as any other to be answered.
 	ProbedAt time.Time
+	// LinkProbedAt is when the probe of the link that is owed an answer was
+	// sent; zero while it was not.
+	LinkProbedAt time.Time
 }
 
 func (Started) isInput()   {}
@@ -132,6 +157,8 @@ func (Opened) isInput()    {}
 func (Ended) isInput()     {}
 func (Answered) isInput()  {}
 func (Noticed) isInput()   {}
+func (Passed) isInput()    {}
+func (Found) isInput()     {}
 func (Refused) isInput()   {}
 func (Abandoned) isInput() {}
 func (Commanded) isInput() {}

@@ -26,6 +26,7 @@ func FuzzDecide(f *testing.F) {
 		"SrgoDyxCyxRyxrgo",               // crashes between a command and its effect
 		"SrnE1rgnE2oQ",                   // refusals, and a shutdown
 		"SoragOEQxhhhxzzz",               // news out of turn
+		"l1Srgotp1tp1tqptqtqtn6tp1uptp1", // a link that is probed
 		strings.Repeat("SrgotTaE", 20),
 	} {
 		f.Add([]byte(seed))
@@ -80,6 +81,18 @@ func (s *story) step(op, arg byte) {
 	case 'n':
 		code := notices[int(arg)%len(notices)]
 		s.give(connector.Noticed{Attempt: attempt, Code: code, Message: string([]byte{arg, op}) + " connection is OK:usfarm"})
+	case 'l': // the link is probed from the next session on, or no more
+		s.policy.LinkProbeEvery = time.Duration(arg%3) * time.Minute
+	case 'p':
+		in := s.found(s.state.Heartbeat.Link.Number + 2 - uint64(arg%4)).(connector.Found)
+		in.Attempt, in.Count = attempt, int(arg%5)
+		s.give(in)
+	case 'q':
+		in := s.noticed(notices[int(arg)%len(notices)], "about the probe").(connector.Noticed)
+		in.RequestID = linkProbeID(s.state.Heartbeat.Link.Number + uint64(arg%3))
+		s.give(in)
+	case 'u':
+		s.give(connector.Passed{Attempt: attempt, ID: linkProbeID(s.state.Heartbeat.Link.Number + uint64(arg%3)), Outcome: connector.OutcomeExpired})
 	case 'f':
 		s.give(connector.Refused{Attempt: max(attempt, 1), MessageID: int(arg)})
 	case 'b':
@@ -109,6 +122,9 @@ func (s *story) step(op, arg byte) {
 		if plan.Probe > s.probed {
 			at = plan.ProbeAt
 		}
+		if plan.LinkProbe > s.asked && plan.LinkProbeAt.Before(at) {
+			at = plan.LinkProbeAt
+		}
 		if at.Before(s.now) {
 			at = s.now
 		}
@@ -120,7 +136,7 @@ func (s *story) step(op, arg byte) {
 
 var (
 	verbs   = []events.Verb{events.VerbConnect, events.VerbReconnect, events.VerbDisconnect, "subscribe"}
-	notices = []int{326, 327, 503, 504, 506, 507, 1100, 1101, 1102, 1300, 2103, 2104, 2105, 2108, 2110, 2119, 2157, 162, 100, 0, -1, 77777}
+	notices = []int{326, 327, 503, 504, 506, 507, 1100, 1101, 1102, 1300, 2103, 2104, 2105, 2108, 2110, 2119, 2157, 162, 100, 10197, 0, -1, 77777}
 )
 
 // commandID makes ids that come again now and then.

@@ -22,11 +22,23 @@ func (p Policy) noticed(s events.State, in Noticed, now time.Time) (events.Draft
 			return p.failed(s, cause, message, in.Code, FlightRecord{}, now), true
 		}
 	}
+	if d, ok := p.refusedProbe(s, in, message, now); ok {
+		return d, true
+	}
+	if in.Code == 100 {
+		if d, ok := p.breached(s, in, message, now); ok {
+			return d, true
+		}
+	}
 	switch {
+	case reading.Class == events.ClassCompeting && s.Phase == events.PhaseReady && s.Competing.Since.IsZero():
+		return about(in.Attempt, &events.CompetingBegan{
+			Attempt: in.Attempt, RequestID: in.RequestID, Code: in.Code, Message: message, Action: reading.Advice,
+		}), true
 	case reading.Link == events.LinkDown && s.Link.Status != events.LinkDown:
-		return about(in.Attempt, &events.LinkWentDown{Attempt: in.Attempt, Code: in.Code, Message: message, Window: p.window(now), Farms: reading.Farms}), true
-	case reading.Link == events.LinkUp && (s.Link.Status != events.LinkUp || reading.DataLost):
-		e := &events.LinkCameBack{Attempt: in.Attempt, Code: in.Code, Message: message, DataLost: reading.DataLost, Farms: reading.Farms}
+		return about(in.Attempt, &events.LinkWentDown{Attempt: in.Attempt, Code: in.Code, Message: message, Window: p.window(now), ProbeLinkAt: p.reprobeLinkAt(now), Farms: reading.Farms}), true
+	case reading.Link == events.LinkUp && (s.Link.Status != events.LinkUp || reading.DataLost || now.Sub(s.Link.Since) >= restoredAgain):
+		e := &events.LinkCameBack{Attempt: in.Attempt, Code: in.Code, Message: message, DataLost: reading.DataLost, ProbeLinkAt: p.probeLinkAt(now), Farms: reading.Farms}
 		if s.Link.Status == events.LinkDown {
 			e.Down = events.Between(s.Link.Since, now)
 		}
@@ -48,6 +60,10 @@ func (p Policy) noticed(s events.State, in Noticed, now time.Time) (events.Draft
 		ReportedAt:    in.ReportedAt,
 	}), true
 }
+
+// restoredAgain is how long after a link came back the same word again means
+// that it was gone meanwhile, and has to be proven anew.
+const restoredAgain = 30 * time.Second
 
 // refusal says whether a code that comes during the greeting means that this
 // attempt cannot succeed. The library makes the socket's codes (502, 504 ...)

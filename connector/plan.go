@@ -13,6 +13,13 @@ type Plan struct {
 	Attempt Order     // the attempt that should be running; its number is 0 when none should
 	Probe   uint64    // the heartbeat probe to send; 0 when none is
 	ProbeAt time.Time // when to send it
+	// LinkProbe is the probe of the link to send; 0 when none is.
+	LinkProbe   uint64
+	LinkProbeAt time.Time // when to send it
+	// SlowTo is how many messages a second the gateway is to get at most, until
+	// SlowUntil; 0 when its budget is the configured one.
+	SlowTo    int
+	SlowUntil time.Time
 	// WakeAt is when Decide wants to be woken; zero when only news can change
 	// anything. In ready it is the time the probe's answer is due, and comes as
 	// much later as the probe goes out late.
@@ -21,20 +28,23 @@ type Plan struct {
 
 // PlanFor returns the plan for s.
 func PlanFor(s events.State) Plan {
-	attempt := Order{Attempt: s.Attempt.Number, Endpoint: s.Attempt.Endpoint, ClientID: s.Attempt.ClientID}
+	plan := Plan{SlowTo: s.Pacing.PerSecond, SlowUntil: s.Pacing.Until}
 	switch s.Phase {
 	case events.PhaseDialing, events.PhaseGreeting:
-		return Plan{Attempt: attempt, WakeAt: s.Attempt.DeadlineAt}
+		plan.Attempt, plan.WakeAt = orderOf(s), s.Attempt.DeadlineAt
 	case events.PhaseReady:
-		return Plan{
-			Attempt: attempt,
-			Probe:   s.Heartbeat.Number + 1,
-			ProbeAt: s.Heartbeat.NextProbeAt,
-			WakeAt:  s.Heartbeat.AnswerBy,
+		plan.Attempt = orderOf(s)
+		plan.Probe, plan.ProbeAt, plan.WakeAt = s.Heartbeat.Number+1, s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy
+		if h := s.Heartbeat.Link; !h.NextProbeAt.IsZero() {
+			plan.LinkProbe, plan.LinkProbeAt = h.Number+1, h.NextProbeAt
 		}
 	case events.PhaseWaiting, events.PhaseTripped:
-		return Plan{WakeAt: s.RetryAt}
+		plan.WakeAt = s.RetryAt
 	case events.PhaseIdle, events.PhaseStopped:
 	}
-	return Plan{}
+	return plan
+}
+
+func orderOf(s events.State) Order {
+	return Order{Attempt: s.Attempt.Number, Endpoint: s.Attempt.Endpoint, ClientID: s.Attempt.ClientID}
 }

@@ -52,6 +52,26 @@ type Policy struct {
 	WindowCap    time.Duration
 	WeekendProbe time.Duration
 
+	// LinkProbeEvery is how often IB's servers are asked something through the
+	// gateway, which proves the link as a heartbeat proves the session; at least
+	// 1 s, and 0 for never. A new session and a link that is said to be back are
+	// probed at once. LinkProbeMisses answers missed in a row, each after
+	// LinkProbeTimeout, say that the link is down, whatever the gateway says.
+	LinkProbeEvery   time.Duration
+	LinkProbeTimeout time.Duration // at least 1 s
+	LinkProbeMisses  int           // at least 1
+
+	// Pace is the message budget of the gateway. After an error 100 it is cut by
+	// half for PaceRecovery. QueueLimit is how many messages may wait for their
+	// turn.
+	Pace         Pace
+	PaceRecovery time.Duration
+	QueueLimit   int // at least 1
+
+	// CompetingFor is how long nothing must be heard of another session of the
+	// same user for it to be taken to have ended; IB does not say.
+	CompetingFor time.Duration
+
 	// LoginAfter is how long a gateway may accept connections and give no
 	// session, or give a session without a link to IB, before a person is told
 	// to look at it.
@@ -65,9 +85,17 @@ type Policy struct {
 // not answer a second one within the same second (ib_insync #604).
 const ProbeSpacing = time.Second
 
+// maxPerSecond is more than any account's lines allow.
+const maxPerSecond = 1000
+
 // maxClientID is the largest client id: in protobuf sessions ids are int32, and
 // the library takes 2147483647 for "unset".
 const maxClientID = 1<<31 - 2
+
+// DefaultPerSecond is the message budget for an account with IB's default of 100
+// market data lines: half of that is IB's limit, less a margin, because 50 was
+// too fast in practice (LEAN.IB #50).
+const DefaultPerSecond = 40
 
 // DefaultPolicy returns the policy for a gateway with everything else at its
 // default.
@@ -96,6 +124,16 @@ func DefaultPolicy(endpoint string, clientID int64) Policy {
 
 		WindowCap:    15 * time.Second,
 		WeekendProbe: 5 * time.Minute,
+
+		LinkProbeEvery:   5 * time.Minute,
+		LinkProbeTimeout: 10 * time.Second,
+		LinkProbeMisses:  3,
+
+		Pace:         Pace{PerSecond: DefaultPerSecond},
+		PaceRecovery: time.Minute,
+		QueueLimit:   1000,
+
+		CompetingFor: 5 * time.Minute,
 
 		LoginAfter:  3 * time.Minute,
 		RepeatEvery: time.Minute,
@@ -139,10 +177,19 @@ func (p Policy) Validate() error {
 		{"client id wait", p.ClientIDWait, 0},
 		{"login after", p.LoginAfter, time.Millisecond},
 		{"repeat every", p.RepeatEvery, time.Millisecond},
+		{"link probe timeout", p.LinkProbeTimeout, time.Second},
+		{"message gap", p.Pace.MinGap, 0},
+		{"pace recovery", p.PaceRecovery, time.Second},
+		{"competing for", p.CompetingFor, time.Second},
 	} {
 		refuse(d.value >= d.from, "%s %v: want at least %v", d.name, d.value, d.from)
 	}
 	refuse(p.HeartbeatMisses >= 1, "heartbeat misses %d: want at least 1", p.HeartbeatMisses)
+	refuse(p.LinkProbeEvery == 0 || p.LinkProbeEvery >= time.Second, "link probe every %v: want 0s for never, or at least 1s", p.LinkProbeEvery)
+	refuse(p.LinkProbeMisses >= 1, "link probe misses %d: want at least 1", p.LinkProbeMisses)
+	refuse(p.Pace.PerSecond >= 1 && p.Pace.PerSecond <= maxPerSecond, "message rate %d a second: want 1 to %d", p.Pace.PerSecond, maxPerSecond)
+	refuse(p.Pace.MinGap <= time.Minute, "message gap %v: want at most %v", p.Pace.MinGap, time.Minute)
+	refuse(p.QueueLimit >= 1, "queue limit %d: want at least 1", p.QueueLimit)
 	refuse(p.BreakerAfter >= 1, "breaker after %d failures: want at least 1", p.BreakerAfter)
 	refuse(p.ClientIDTries >= 1, "client id tries %d: want at least 1", p.ClientIDTries)
 	return errors.Join(errs...)

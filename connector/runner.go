@@ -119,6 +119,10 @@ type loop struct {
 	probed   uint64             // the last probe sent in it
 	probedAt time.Time          // when
 
+	linkProbed   uint64    // the last probe of the link put in its queue
+	linkProbedAt time.Time // when that left; zero while it waits for its turn
+	slowed       Plan      // what the session was last told of its pace
+
 	repeats repeats
 	wall    time.Time // when the clock was last looked at,
 	mono    time.Time // and the same with its monotonic reading
@@ -184,6 +188,7 @@ func (l *loop) wake() error {
 		return err
 	}
 	l.probe(now)
+	l.probeLink(now)
 	return l.take(l.woke())
 }
 
@@ -218,6 +223,9 @@ func (l *loop) jump(by time.Duration) error {
 	if !l.probedAt.IsZero() {
 		l.probedAt = l.probedAt.Add(by)
 	}
+	if !l.linkProbedAt.IsZero() {
+		l.linkProbedAt = l.linkProbedAt.Add(by)
+	}
 	return l.take(Jumped{By: by})
 }
 
@@ -240,6 +248,12 @@ func (l *loop) sleep(now time.Time) time.Duration {
 	case plan.Probe != 0: // it has its time from when it was really sent
 		at = l.probedAt.Add(l.Policy.HeartbeatTimeout)
 	}
+	switch {
+	case plan.LinkProbe > l.linkProbed:
+		at = earliest(at, plan.LinkProbeAt)
+	case plan.LinkProbe != 0 && !l.linkProbedAt.IsZero():
+		at = earliest(at, l.linkProbedAt.Add(l.Policy.LinkProbeTimeout))
+	}
 	if due := l.repeats.wakeAt(); !due.IsZero() && (at.IsZero() || due.Before(at)) {
 		at = due
 	}
@@ -247,6 +261,13 @@ func (l *loop) sleep(now time.Time) time.Duration {
 		return look
 	}
 	return min(at.Sub(now), look)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // begin reads what the log says, claims the connection, and returns the first
@@ -294,6 +315,9 @@ func (l *loop) begin(ctx context.Context) (Started, []events.LogDamaged, error) 
 // take decides on in and then on whatever the state calls for, recording each
 // event before acting on it.
 func (l *loop) take(in Input) error {
+	if p, ok := in.(Passed); ok && p.Attempt == l.running && p.Outcome == OutcomeSent && p.ID == linkProbeIDs+int64(l.linkProbed) {
+		l.linkProbedAt = p.At.UTC().Round(0)
+	}
 	var cause string
 	for {
 		now := l.wallNow()
@@ -362,13 +386,19 @@ func (l *loop) carryOut() {
 		}
 		l.publish()
 	}
+	if l.session != nil && (plan.SlowTo != l.slowed.SlowTo || !plan.SlowUntil.Equal(l.slowed.SlowUntil)) {
+		l.slowed = plan
+		l.session.Slow(plan.SlowTo, plan.SlowUntil.Sub(l.wallNow()))
+	}
 }
 
 func (l *loop) startSession(o Order) {
+	o.Pace, o.QueueLimit = l.Policy.Pace, l.Policy.QueueLimit
 	ctx, cancel := context.WithCancel(context.WithoutCancel(l.appending))
 	session := l.Dialer.Attempt(o)
 	l.running, l.session, l.end = o.Attempt, session, cancel
 	l.probed, l.probedAt = 0, time.Time{}
+	l.linkProbed, l.linkProbedAt, l.slowed = 0, time.Time{}, Plan{}
 	l.sessions.Go(func() {
 		defer cancel()
 		session.Run(ctx, func(in Input) {
@@ -397,13 +427,25 @@ func (l *loop) probe(now time.Time) {
 	}
 }
 
+func (l *loop) probeLink(now time.Time) {
+	plan := PlanFor(l.state)
+	if l.session != nil && plan.LinkProbe > l.linkProbed && !now.Before(plan.LinkProbeAt) {
+		l.linkProbed, l.linkProbedAt = plan.LinkProbe, time.Time{}
+		l.session.Send(l.Policy.linkProbe(plan.LinkProbe, now))
+	}
+}
+
 func (l *loop) woke() Woke {
 	if l.session == nil {
 		return Woke{}
 	}
 	w := Woke{Record: l.session.Record()}
-	if l.probed == PlanFor(l.state).Probe {
+	plan := PlanFor(l.state)
+	if l.probed == plan.Probe {
 		w.ProbedAt = l.probedAt
+	}
+	if l.linkProbed == plan.LinkProbe {
+		w.LinkProbedAt = l.linkProbedAt
 	}
 	return w
 }

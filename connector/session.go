@@ -13,6 +13,10 @@ type Order struct {
 	Attempt  uint64
 	Endpoint string // the gateway's host:port
 	ClientID int64
+	// Pace is the message budget of the gateway, and QueueLimit how many messages
+	// may wait for their turn. A zero Pace is the default one.
+	Pace       Pace
+	QueueLimit int
 }
 
 // Dialer makes the attempts that the connector decides on. Package
@@ -25,8 +29,8 @@ type Dialer interface {
 // Session is one attempt and, if it succeeds, the session it opens.
 type Session interface {
 	// Run dials, greets, and keeps the session until it ends by itself or ctx
-	// does. On the way it reports Reached, Greeted, Opened, Answered, Noticed
-	// and Refused; when it ends by itself, Ended, once; and Abandoned when
+	// does. On the way it reports Reached, Greeted, Opened, Answered, Passed,
+	// Found, Noticed and Refused; when it ends by itself, Ended, once; and Abandoned when
 	// something of it had to be left behind. It returns when nothing of it is
 	// left in the process, or what is left was given up. The gateway's socket
 	// is closed as soon as ctx ends. Deadlines of the greeting are the
@@ -35,6 +39,13 @@ type Session interface {
 	// Probe sends the heartbeat probe of that number (reqCurrentTime). It
 	// returns at once, and does nothing once the session is over.
 	Probe(number uint64)
+	// Send puts m in the queue of messages and returns at once. What becomes of
+	// m is reported as Passed, and what the gateway answers as an input of its
+	// own. A message for a session that is over comes to nothing.
+	Send(m Message)
+	// Slow holds all messages to the gateway to so many a second, whoever's they
+	// are, for a while; 0 ends it.
+	Slow(perSecond int, during time.Duration)
 	// Record returns what the tap has seen so far.
 	Record() FlightRecord
 	// Traffic returns the counts alone, which is cheaper.

@@ -30,12 +30,19 @@ type story struct {
 	heard    time.Time // when the tap last heard a byte
 	probed   uint64    // the last probe sent
 	probedAt time.Time
+	asked    uint64 // the last probe of the link sent
+	askedAt  time.Time
 	ids      int
 
 	allowed map[move]bool // the moves of the transition table; nil for any
 }
 
-func testPolicy() connector.Policy { return connector.DefaultPolicy("gateway.example:4002", 7) }
+// testPolicy does not probe the link: most stories are about something else.
+func testPolicy() connector.Policy {
+	p := connector.DefaultPolicy("gateway.example:4002", 7)
+	p.LinkProbeEvery = 0
+	return p
+}
 
 func newStory(t testing.TB) *story {
 	s := &story{TB: t, policy: testPolicy(), now: dawn, state: events.NewState("main")}
@@ -67,6 +74,7 @@ func (s *story) restart() []events.Event {
 	s.Helper()
 	last := s.state.AsOf
 	s.heard, s.probed, s.probedAt = time.Time{}, 0, time.Time{}
+	s.asked, s.askedAt = 0, time.Time{}
 	s.claim()
 	return s.give(connector.Started{LastEventAt: last})
 }
@@ -181,6 +189,9 @@ func (s *story) woke() connector.Woke {
 	if s.probed != 0 && s.probed == connector.PlanFor(s.state).Probe {
 		w.ProbedAt = s.probedAt
 	}
+	if s.asked != 0 && s.asked == connector.PlanFor(s.state).LinkProbe {
+		w.LinkProbedAt = s.askedAt
+	}
 	return w
 }
 
@@ -190,6 +201,9 @@ func (s *story) pass(d time.Duration) []events.Event {
 	s.now = s.now.Add(d)
 	if plan := connector.PlanFor(s.state); plan.Probe > s.probed && !s.now.Before(plan.ProbeAt) {
 		s.probed, s.probedAt = plan.Probe, s.now
+	}
+	if plan := connector.PlanFor(s.state); plan.LinkProbe > s.asked && !s.now.Before(plan.LinkProbeAt) {
+		s.asked, s.askedAt = plan.LinkProbe, s.now
 	}
 	return s.give(s.woke())
 }
@@ -210,6 +224,7 @@ func (s *story) greeted() connector.Input {
 
 func (s *story) opened() connector.Input {
 	s.heard, s.probed, s.probedAt = s.now, 0, time.Time{}
+	s.asked, s.askedAt = 0, time.Time{}
 	return connector.Opened{
 		Attempt: s.state.Attempt.Number, Accounts: []string{"DU1234567"}, NextValidID: 12,
 		Answer: s.answer(s.now, 20*time.Millisecond),
@@ -225,6 +240,20 @@ func (s *story) answered(number uint64) connector.Input {
 	s.heard = s.now
 	return connector.Answered{Attempt: s.state.Attempt.Number, Number: number, Answer: s.answer(s.probedAt, s.now.Sub(s.probedAt))}
 }
+
+// found answers the probe of the link of that number, which was sent as the
+// last one.
+func (s *story) found(number uint64) connector.Input {
+	s.heard = s.now
+	sent := s.askedAt
+	if sent.IsZero() {
+		sent = s.now
+	}
+	return connector.Found{Attempt: s.state.Attempt.Number, ID: linkProbeID(number), SentAt: sent, At: s.now, Count: 3}
+}
+
+// linkProbeID is the request id of the numberth probe of the link.
+func linkProbeID(number uint64) int64 { return 1<<30 + int64(number) }
 
 func (s *story) ended(cause events.Cause) connector.Input {
 	return connector.Ended{Attempt: s.state.Attempt.Number, Cause: cause, Detail: "as the system words it"}

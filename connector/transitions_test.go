@@ -96,6 +96,28 @@ var scenes = []scene{
 		draft, _ := s.decide(s.opened())
 		s.record(draft)
 	}},
+	{"ready, link unproven", func(s *story) { probed(s) }},
+	{"ready, link probe answered", func(s *story) {
+		probed(s).pass(0)
+		draft, _ := s.decide(s.found(1))
+		s.record(draft)
+	}},
+	{"ready, last link probe allowed missed", func(s *story) {
+		probed(s)
+		for n := range uint64(s.policy.LinkProbeMisses) {
+			s.passTo(connector.PlanFor(s.state).LinkProbeAt)
+			in := s.noticed(322, "no").(connector.Noticed)
+			in.RequestID = linkProbeID(n + 1)
+			draft, _ := s.decide(in)
+			s.record(draft)
+		}
+	}},
+	{"ready, competing session", func(s *story) { s.open().give(s.noticed(10197, "competing")) }},
+	{"ready, competing session of long ago", func(s *story) {
+		s.open().give(s.noticed(10197, "competing"))
+		s.state.Competing.LastAt = s.now.Add(-s.policy.CompetingFor)
+	}},
+	{"ready, budget cut", func(s *story) { s.open().give(s.noticed(100, "too fast")) }},
 	{"ready, reconnect accepted", func(s *story) { s.open(); accept(s, events.VerbReconnect) }},
 	{"ready, disconnect accepted", func(s *story) { s.open(); accept(s, events.VerbDisconnect) }},
 	{"ready, reconnect begun", func(s *story) {
@@ -134,6 +156,13 @@ var scenes = []scene{
 		s.record(draft)
 	}},
 	{"stopped by shutdown", func(s *story) { s.open().give(connector.ShutDown{Reason: "terminated"}) }},
+}
+
+// probed brings the story to a session whose link is probed.
+func probed(s *story) *story {
+	s.Helper()
+	s.policy.LinkProbeEvery = 5 * time.Minute
+	return s.open()
 }
 
 // cue is an input as it comes in a scene.
@@ -178,6 +207,7 @@ func wokeAt(d time.Duration, heard bool) func(*story) connector.Input {
 			s.probed = plan.Probe
 			s.probedAt = plan.ProbeAt
 			s.now = plan.ProbeAt.Add(s.policy.HeartbeatTimeout + d)
+			s.asked, s.askedAt = plan.LinkProbe, plan.LinkProbeAt
 		case !plan.WakeAt.IsZero():
 			s.now = plan.WakeAt.Add(d)
 		}
@@ -208,6 +238,19 @@ var cues = []cue{
 	{"answered, the probe before it", answered(1)},
 	{"answered, an older probe", answered(2)},
 	stale("answered", answered(0)),
+	{"link probe answered", func(s *story) connector.Input { return s.found(s.state.Heartbeat.Link.Number + 1) }},
+	{"link probe answered late", func(s *story) connector.Input { return s.found(s.state.Heartbeat.Link.Number) }},
+	stale("link probe answered", func(s *story) connector.Input { return s.found(1) }),
+	{"link probe answered with an error", func(s *story) connector.Input {
+		in := s.noticed(322, "no").(connector.Noticed)
+		in.RequestID = linkProbeID(s.state.Heartbeat.Link.Number + 1)
+		return in
+	}},
+	{"link probe not sent", func(s *story) connector.Input {
+		return connector.Passed{Attempt: s.state.Attempt.Number, ID: linkProbeID(s.state.Heartbeat.Link.Number + 1), Outcome: connector.OutcomeFull}
+	}},
+	{"noticed 10197, competing session", notice(10197, "competing")},
+	{"noticed 100, too fast", notice(100, "too fast")},
 	{"noticed 326, client id in use", notice(326, "in use")},
 	{"noticed 503, gateway too old", notice(503, "too old")},
 	{"noticed 504, the library's word", notice(504, "not connected")},

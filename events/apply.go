@@ -124,6 +124,8 @@ func (s State) Apply(r Recorded) State {
 		s.Attempt.DeadlineAt = cmp.Or(e.DeadlineAt, s.Attempt.DeadlineAt)
 		s.Heartbeat.NextProbeAt = cmp.Or(e.NextProbeAt, s.Heartbeat.NextProbeAt)
 		s.Heartbeat.AnswerBy = cmp.Or(e.AnswerBy, s.Heartbeat.AnswerBy)
+		s.Heartbeat.Link.NextProbeAt = cmp.Or(e.ProbeLinkAt, s.Heartbeat.Link.NextProbeAt)
+		s = s.setBack(min(e.By, 0).Duration())
 
 	case *LoginNeeded:
 		s.Gateway.Login = Login{Level: e.Level, Since: e.Since}
@@ -258,6 +260,17 @@ func (s State) ended(failures int) State {
 	s.Heartbeat.NextProbeAt, s.Heartbeat.AnswerBy = zeroTime, zeroTime
 	s.Heartbeat.Link = LinkPulse{}
 	return s.forgetLevels()
+}
+
+// setBack restates by a clock that was set back what is compared with it. What
+// lies ahead of it would otherwise lie there for as long as it went back.
+func (s State) setBack(by time.Duration) State {
+	for _, t := range []*time.Time{&s.Link.Since, &s.Link.LostAt, &s.Competing.LastAt, &s.Pacing.CutAt, &s.Pacing.Until} {
+		if !t.IsZero() {
+			*t = t.Add(by)
+		}
+	}
+	return s
 }
 
 // heardAgain notes a repeated word of what the state knows already.

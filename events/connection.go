@@ -72,6 +72,7 @@ type ClockJumped struct {
 	DeadlineAt  time.Time `json:"deadline_at,omitzero"`   // in an attempt: the deadline of its step now
 	NextProbeAt time.Time `json:"next_probe_at,omitzero"` // in a session: when the next probe is due now
 	AnswerBy    time.Time `json:"answer_by,omitzero"`     // and when it must be answered
+	ProbeLinkAt time.Time `json:"probe_link_at,omitzero"` // and when the link is probed; absent where it is not
 	Standing
 }
 

@@ -84,7 +84,7 @@ func samples() []Event {
 			Phase: PhaseStopped, Condition: ConditionStopped, Reasons: []Reason{{Level: LevelSession, What: "stopped", Since: wireTime}},
 		}},
 		&ClockJumped{
-			By: 3_600_000, RetryAt: wireTime, DeadlineAt: after(4 * time.Second), NextProbeAt: wireTime, AnswerBy: after(5 * time.Second),
+			By: 3_600_000, RetryAt: wireTime, DeadlineAt: after(4 * time.Second), NextProbeAt: wireTime, AnswerBy: after(5 * time.Second), ProbeLinkAt: wireTime,
 			Standing: waiting,
 		},
 		&LoginNeeded{

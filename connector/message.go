@@ -1,0 +1,129 @@
+package connector
+
+import (
+	"slices"
+	"time"
+)
+
+// Message is one request on its way to a gateway. What becomes of it is
+// reported as [Passed], once, at the moment it is known.
+type Message struct {
+	ID       int64     // the request id that the gateway answers under: 1 to 2147483646, not used twice in a session
+	Priority Priority  // its place in the queue
+	Expires  time.Time // when it is no longer worth sending; zero for never
+	Request  Request
+}
+
+// Request is what a message asks for.
+//
+//sumtype:decl
+type Request interface{ isRequest() }
+
+// SearchSymbols asks IB's servers which contracts match a pattern
+// (reqMatchingSymbols). The gateway cannot answer it by itself.
+type SearchSymbols struct{ Pattern string }
+
+func (SearchSymbols) isRequest() {}
+
+// Outcome is what became of a message.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeSent    Outcome = "sent"    // it left for the gateway
+	OutcomeExpired Outcome = "expired" // its time was over before its turn came
+	OutcomeLost    Outcome = "lost"    // its session ended before its turn came
+	OutcomeFull    Outcome = "full"    // too many were waiting already
+)
+
+// Queue holds the messages of one session that wait for their turn: the most
+// urgent first, and among equals the oldest. It is bounded; what keeps the
+// session and what gives something back finds room beyond that bound, as much
+// again. It is not safe for use by several goroutines.
+type Queue struct {
+	limit int
+	parts [PriorityBackfill + 1][]Message
+}
+
+// NewQueue returns a queue for so many messages.
+func NewQueue(limit int) *Queue { return &Queue{limit: limit} }
+
+// Put adds m, or says that there is no room for it.
+func (q *Queue) Put(m Message) bool {
+	m.Priority = min(max(m.Priority, PrioritySession), PriorityBackfill)
+	waiting := 0
+	for pr, part := range q.parts {
+		if Priority(pr).urgent() == m.Priority.urgent() {
+			waiting += len(part)
+		}
+	}
+	if waiting >= q.limit {
+		return false
+	}
+	q.parts[m.Priority] = append(q.parts[m.Priority], m)
+	return true
+}
+
+// Best returns the priority of the message that goes next; zero when none waits.
+func (q *Queue) Best() Priority {
+	for pr, part := range q.parts {
+		if len(part) > 0 {
+			return Priority(pr)
+		}
+	}
+	return 0
+}
+
+// Take removes and returns the message that goes next.
+func (q *Queue) Take() (Message, bool) {
+	best := q.Best()
+	if best == 0 {
+		return Message{}, false
+	}
+	m := q.parts[best][0]
+	q.parts[best] = slices.Delete(q.parts[best], 0, 1)
+	return m, true
+}
+
+// Expire removes and returns the messages whose time is over at now.
+func (q *Queue) Expire(now time.Time) []Message {
+	var over []Message
+	for pr := range q.parts {
+		q.parts[pr] = slices.DeleteFunc(q.parts[pr], func(m Message) bool {
+			late := !m.Expires.IsZero() && !now.Before(m.Expires)
+			if late {
+				over = append(over, m)
+			}
+			return late
+		})
+	}
+	return over
+}
+
+// NextExpiry returns when the first message expires; zero when none does.
+func (q *Queue) NextExpiry() time.Time {
+	var first time.Time
+	for _, part := range q.parts {
+		for _, m := range part {
+			if !m.Expires.IsZero() && (first.IsZero() || m.Expires.Before(first)) {
+				first = m.Expires
+			}
+		}
+	}
+	return first
+}
+
+// Drain removes and returns every message, the most urgent first.
+func (q *Queue) Drain() []Message {
+	all := slices.Concat(q.parts[:]...)
+	clear(q.parts[:])
+	return all
+}
+
+// Len returns how many messages wait.
+func (q *Queue) Len() (n int) {
+	for _, part := range q.parts {
+		n += len(part)
+	}
+	return n
+}

@@ -44,6 +44,7 @@ func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, b
 		if s.Phase == events.PhaseGreeting && in.Attempt == s.Attempt.Number && !s.Attempt.GreetedAt.IsZero() {
 			return p.opened(s, in, now), true
 		}
+	case Probed: // Woke carries what the runner makes of it
 	case Answered:
 		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
 			return p.answered(s, in, now)

@@ -16,6 +16,7 @@ import (
 type gateway struct {
 	scripts [][]step
 	linger  time.Duration    // how long a session takes to be torn down
+	waits   bool             // probes wait for a turn that a step gives them
 	wall    func() time.Time // what sessions date by; nil is time.Now
 
 	mu       sync.Mutex
@@ -30,6 +31,7 @@ type session struct {
 	order  connector.Order
 	script []step
 	linger time.Duration
+	waits  bool
 	wall   func() time.Time
 	report func(connector.Input)
 
@@ -55,7 +57,7 @@ func (g *gateway) Attempt(o connector.Order) connector.Session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	script := g.scripts[min(len(g.attempts), len(g.scripts)-1)]
-	s := &session{order: o, script: script, linger: g.linger, wall: g.wall, sent: make(chan probe, 64), asked: make(chan connector.Message, 64)}
+	s := &session{order: o, script: script, linger: g.linger, waits: g.waits, wall: g.wall, sent: make(chan probe, 64), asked: make(chan connector.Message, 64)}
 	if s.wall == nil {
 		s.wall = time.Now
 	}
@@ -120,6 +122,9 @@ func (s *session) at(f func()) {
 func (s *session) Probe(number uint64) {
 	now := s.wall()
 	s.at(func() { s.probes = append(s.probes, now) })
+	if !s.waits {
+		go s.report(connector.Probed{Attempt: s.number(), Number: number, At: now})
+	}
 	select {
 	case s.sent <- probe{number, now}:
 	default:

@@ -75,6 +75,14 @@ type Answered struct {
 	Answer  Answer
 }
 
+// Probed says that a heartbeat probe left for the gateway. It may have waited for
+// its turn.
+type Probed struct {
+	Attempt uint64
+	Number  uint64
+	At      time.Time
+}
+
 // Noticed says that the gateway sent an error or a notice.
 type Noticed struct {
 	Attempt    uint64
@@ -157,6 +165,7 @@ func (Opened) isInput()    {}
 func (Ended) isInput()     {}
 func (Answered) isInput()  {}
 func (Noticed) isInput()   {}
+func (Probed) isInput()    {}
 func (Passed) isInput()    {}
 func (Found) isInput()     {}
 func (Refused) isInput()   {}

@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -321,4 +322,49 @@ func TestANetworkThatAcknowledgesNothingIsNotTheGatewaysFault(t *testing.T) {
 			t.Errorf("with %d segments unacknowledged lost by %s, want %s", unacked, e.Cause, want)
 		}
 	}
+}
+
+func TestAProbeThatWaitsForItsTurnHasItsFullTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := func(ctx context.Context, s *session) {
+			for {
+				select {
+				case p := <-s.sent:
+					after(3*time.Second)(ctx, s)
+					left := s.wall()
+					s.report(connector.Probed{Attempt: s.number(), Number: p.number, At: left})
+					after(4*time.Second)(ctx, s)
+					s.report(connector.Answered{Attempt: s.number(), Number: p.number, Answer: connector.Answer{
+						SentAt: left, ReceivedAt: s.wall(), Gateway: left.Truncate(time.Second),
+					}})
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		store, g := memlog.New(), &gateway{scripts: [][]step{then(late)}, waits: true}
+		l := run(t, newRunner(store.Writer(), g))
+		pass(time.Hour)
+		if missed := all[*events.HeartbeatMissed](store); len(missed) != 0 {
+			t.Errorf("%d heartbeats were missed that were answered 4 s after they left, want none", len(missed))
+		}
+		l.stop()
+	})
+}
+
+// A probe that never leaves is a session that is stuck.
+func TestAProbeThatNeverLeavesIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := memlog.New(), &gateway{scripts: [][]step{then(mute), well}, waits: true}
+		l := run(t, newRunner(store.Writer(), g))
+		pass(time.Second)
+		p := l.Policy
+		begun := time.Now()
+		l.until(func(s events.State) bool { return s.Counts.Losses == 1 })
+		if took, bound := time.Since(begun), p.HeartbeatEvery+4*p.HeartbeatTimeout; took > bound {
+			t.Errorf("it took %v to be found, want at most %v", took, bound)
+		}
+		l.kill(errTerminated)
+		<-l.over
+	})
 }

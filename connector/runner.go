@@ -116,8 +116,9 @@ type loop struct {
 	running  uint64             // the attempt that runs; 0 when none does
 	session  Session            // it
 	end      context.CancelFunc // ends it
-	probed   uint64             // the last probe sent in it
-	probedAt time.Time          // when
+	probed   uint64             // the last probe put in its hands
+	askedAt  time.Time          // when
+	probedAt time.Time          // when it left; zero while it waits for its turn
 
 	linkProbed   uint64    // the last probe of the link put in its queue
 	linkProbedAt time.Time // when that left; zero while it waits for its turn
@@ -220,11 +221,10 @@ func (l *loop) lookAtClock() time.Duration {
 }
 
 func (l *loop) jump(by time.Duration) error {
-	if !l.probedAt.IsZero() {
-		l.probedAt = l.probedAt.Add(by)
-	}
-	if !l.linkProbedAt.IsZero() {
-		l.linkProbedAt = l.linkProbedAt.Add(by)
+	for _, at := range []*time.Time{&l.askedAt, &l.probedAt, &l.linkProbedAt} {
+		if !at.IsZero() {
+			*at = at.Add(by)
+		}
 	}
 	return l.take(Jumped{By: by})
 }
@@ -245,8 +245,8 @@ func (l *loop) sleep(now time.Time) time.Duration {
 	switch {
 	case plan.Probe > l.probed:
 		at = plan.ProbeAt
-	case plan.Probe != 0: // it has its time from when it was really sent
-		at = l.probedAt.Add(l.Policy.HeartbeatTimeout)
+	case plan.Probe != 0: // it has its time from when it really left
+		at = l.left().Add(l.Policy.HeartbeatTimeout)
 	}
 	switch {
 	case plan.LinkProbe > l.linkProbed:
@@ -315,6 +315,9 @@ func (l *loop) begin(ctx context.Context) (Started, []events.LogDamaged, error) 
 // take decides on in and then on whatever the state calls for, recording each
 // event before acting on it.
 func (l *loop) take(in Input) error {
+	if p, ok := in.(Probed); ok && p.Attempt == l.running && p.Number == l.probed {
+		l.probedAt = p.At.UTC().Round(0)
+	}
 	if p, ok := in.(Passed); ok && p.Attempt == l.running && p.Outcome == OutcomeSent && p.ID == linkProbeIDs+int64(l.linkProbed) {
 		l.linkProbedAt = p.At.UTC().Round(0)
 	}
@@ -397,7 +400,7 @@ func (l *loop) startSession(o Order) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(l.appending))
 	session := l.Dialer.Attempt(o)
 	l.running, l.session, l.end = o.Attempt, session, cancel
-	l.probed, l.probedAt = 0, time.Time{}
+	l.probed, l.askedAt, l.probedAt = 0, time.Time{}, time.Time{}
 	l.linkProbed, l.linkProbedAt, l.slowed = 0, time.Time{}, Plan{}
 	l.sessions.Go(func() {
 		defer cancel()
@@ -422,9 +425,18 @@ func (l *loop) endSession() {
 func (l *loop) probe(now time.Time) {
 	plan := PlanFor(l.state)
 	if l.session != nil && plan.Probe > l.probed && !now.Before(plan.ProbeAt) {
-		l.probed, l.probedAt = plan.Probe, now
+		l.probed, l.askedAt, l.probedAt = plan.Probe, now, time.Time{}
 		l.session.Probe(plan.Probe)
 	}
+}
+
+// left is when the last probe left, or will be taken to have: a turn comes
+// within the time of an answer, or the session is stuck.
+func (l *loop) left() time.Time {
+	if l.probedAt.IsZero() {
+		return l.askedAt.Add(l.Policy.HeartbeatTimeout)
+	}
+	return l.probedAt
 }
 
 func (l *loop) probeLink(now time.Time) {
@@ -442,7 +454,7 @@ func (l *loop) woke() Woke {
 	w := Woke{Record: l.session.Record()}
 	plan := PlanFor(l.state)
 	if l.probed == plan.Probe {
-		w.ProbedAt = l.probedAt
+		w.ProbedAt = l.left()
 	}
 	if l.linkProbed == plan.LinkProbe {
 		w.LinkProbedAt = l.linkProbedAt

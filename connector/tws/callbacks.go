@@ -24,6 +24,8 @@ type callbacks struct {
 	news          *queue
 	probes        *probes
 
+	searches searches
+
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded
 	closed chan struct{} // closed when the library let go
@@ -88,6 +90,11 @@ func (c *callbacks) CurrentTime(seconds int64) {
 	default:
 		c.news.put(connector.Answered{Attempt: c.attempt, Number: number, Answer: answer})
 	}
+}
+
+// SymbolSamples answers a search.
+func (c *callbacks) SymbolSamples(id int64, found []ibapi.ContractDescription) {
+	c.news.put(connector.Found{Attempt: c.attempt, ID: id, SentAt: c.searches.sentAt(id), At: time.Now(), Count: len(found)})
 }
 
 // Error brings the gateway's errors and notices, and the library's own.

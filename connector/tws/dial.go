@@ -34,6 +34,11 @@ type Dialer struct {
 	// "+PACEAPI"; printable ASCII.
 	ConnectOptions string
 
+	// Pacing has the message budgets of the gateways. Dialers whose connections
+	// reach the same gateway share it; nil is one of the Dialer's own.
+	Pacing *connector.Pacing
+
+	own       connector.Pacing
 	abandoned atomic.Uint64
 }
 
@@ -70,3 +75,10 @@ func (d *Dialer) dial(ctx context.Context, endpoint string) (*net.TCPConn, error
 
 // teardown returns the bound of each step with the library.
 func (d *Dialer) teardown() time.Duration { return cmp.Or(d.TeardownTimeout, defaultTeardownTimeout) }
+
+func (d *Dialer) pacers() *connector.Pacing {
+	if d.Pacing != nil {
+		return d.Pacing
+	}
+	return &d.own
+}

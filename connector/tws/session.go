@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ibconn/connector"
@@ -21,7 +22,21 @@ type session struct {
 	news   *queue
 	probes *probes
 	asks   chan uint64               // numbers of the probes to send
-	calls  chan func(*ibapi.EClient) // other requests to make
+	calls  chan func(*ibapi.EClient) // requests to make at once, unpaced: for tests
+	tap    atomic.Pointer[tap]       // nil until the gateway was reached
+
+	mu      sync.Mutex
+	waiting *connector.Queue // messages that wait for their turn
+	over    bool             // none are taken any more
+	changed chan struct{}    // holds a token while messages came
+	pacer   *connector.Pacer // of the gateway; nil until it was reached
+	slow    slowness         // asked for before that
+}
+
+// slowness is what Slow was asked for.
+type slowness struct {
+	perSecond int
+	until     time.Time
 }
 
 // waitingProbes is how many probes may wait to be sent. The connector has one
@@ -36,8 +51,14 @@ func newSession(d *Dialer, o connector.Order) *session {
 		probes: new(probes),
 		asks:   make(chan uint64, waitingProbes),
 		calls:  make(chan func(*ibapi.EClient)),
+
+		waiting: connector.NewQueue(cmp.Or(o.QueueLimit, defaultQueueLimit)),
+		changed: make(chan struct{}, 1),
 	}
 }
+
+// defaultQueueLimit is how many messages may wait where the order does not say.
+const defaultQueueLimit = 1000
 
 // Probe implements [connector.Session].
 func (s *session) Probe(number uint64) {
@@ -47,8 +68,59 @@ func (s *session) Probe(number uint64) {
 	}
 }
 
+// Send implements [connector.Session].
+func (s *session) Send(m connector.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	if !s.waiting.Put(m) {
+		s.passed(m, connector.OutcomeFull, time.Now())
+		return
+	}
+	token(s.changed)
+}
+
+// passed reports what became of a message.
+func (s *session) passed(m connector.Message, o connector.Outcome, at time.Time) {
+	s.news.put(connector.Passed{Attempt: s.order.Attempt, ID: m.ID, Outcome: o, At: at})
+}
+
+// Slow implements [connector.Session].
+func (s *session) Slow(perSecond int, during time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pacer == nil {
+		s.slow = slowness{perSecond, time.Now().Add(during)}
+		return
+	}
+	s.pacer.Slow(perSecond, during)
+}
+
+// join takes a place among the connections to the gateway.
+func (s *session) join(gateway string) *connector.Turn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pacer = s.dialer.pacers().For(gateway)
+	if s.slow.perSecond > 0 {
+		s.pacer.Slow(s.slow.perSecond, time.Until(s.slow.until))
+	}
+	pace := s.order.Pace
+	if pace.PerSecond == 0 {
+		pace.PerSecond = connector.DefaultPerSecond
+	}
+	return s.pacer.Join(pace)
+}
+
 // Record implements [connector.Session].
-func (s *session) Record() connector.FlightRecord { return s.record.record() }
+func (s *session) Record() connector.FlightRecord {
+	r := s.record.record()
+	if t := s.tap.Load(); t != nil {
+		r.Unacked = unacked(t.gateway)
+	}
+	return r
+}
 
 // Traffic implements [connector.Session].
 func (s *session) Traffic() events.Traffic { return s.record.counts() }
@@ -67,7 +139,10 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 	}
 	s.news.put(connector.Reached{Attempt: s.order.Attempt, Remote: gateway.RemoteAddr().String()})
 
+	turn := s.join(gateway.RemoteAddr().String())
+	defer turn.Leave()
 	t := newTap(gateway, s.record, s.probes, s.refused)
+	s.tap.Store(t)
 	t.patience = cmp.Or(s.dialer.FrameTimeout, defaultFrameTimeout)
 	var hangingUp sync.WaitGroup
 	over := make(chan struct{})
@@ -87,15 +162,18 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 		return
 	}
 	s.news.put(connector.Greeted{Attempt: s.order.Attempt, ServerVersion: r.version, GatewayTime: r.time})
-	s.hold(ctx, t, r)
+	s.hold(ctx, t, r, turn)
 }
 
 // hold keeps a greeted session until it ends, and then sees the library off.
 // The ending is reported as soon as the library has decoded all that came
 // before it; the connector need not wait for the rest.
-func (s *session) hold(ctx context.Context, t *tap, r reply) {
+func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Turn) {
 	l := newLibrary(newCallbacks(s.order.Attempt, s.news, s.probes), t.raw, s.dialer.teardown())
-	err := l.raise(t, r, s.order.ClientID, func() { s.send(l) })
+	err := firstTurn(ctx, turn)
+	if err == nil {
+		err = l.raise(t, r, s.order.ClientID, func() { s.send(l, turn) })
+	}
 	if err == nil {
 		err = s.watch(ctx, l, l.feed(t))
 	}
@@ -107,6 +185,18 @@ func (s *session) hold(ctx context.Context, t *tap, r reply) {
 	s.end(ctx, err)
 	if !l.release() {
 		s.news.seal(connector.Abandoned{Attempt: s.order.Attempt, Waited: time.Since(since), Total: s.dialer.abandoned.Add(1)})
+	}
+}
+
+// firstTurn waits for the turn of the startApi that the library sends as soon
+// as it is up.
+func firstTurn(ctx context.Context, turn *connector.Turn) error {
+	turn.Want(connector.PrioritySession)
+	select {
+	case <-turn.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -127,6 +217,13 @@ func (s *session) watch(ctx context.Context, l *library, ended <-chan error) err
 // end lets no news follow, and reports the end unless it was the connector's
 // wish.
 func (s *session) end(ctx context.Context, err error) {
+	s.mu.Lock()
+	lost := s.waiting.Drain()
+	s.over = true
+	s.mu.Unlock()
+	for _, m := range lost {
+		s.passed(m, connector.OutcomeLost, time.Now())
+	}
 	if ctx.Err() != nil {
 		s.news.seal()
 		return
@@ -143,9 +240,9 @@ func (s *session) refused(id, size int) {
 // send makes all the session's requests: one goroutine, because a request that
 // the library has no room for blocks, and because the library must be let go
 // of with no request under way. So its first and its last are marks.
-func (s *session) send(l *library) {
+func (s *session) send(l *library, turn *connector.Turn) {
 	markOutward(l.client)
-	s.serve(l)
+	s.serve(l, turn)
 	select {
 	case <-l.done: // it would only complain that it is not connected
 	default:
@@ -154,8 +251,8 @@ func (s *session) send(l *library) {
 }
 
 // serve opens the session once the gateway has introduced itself, and then
-// makes the requests that it is asked for.
-func (s *session) serve(l *library) {
+// makes the requests that it is asked for, each in its turn.
+func (s *session) serve(l *library, turn *connector.Turn) {
 	select {
 	case <-l.callbacks.introduced:
 	case <-l.done:
@@ -163,14 +260,15 @@ func (s *session) serve(l *library) {
 	case <-l.stop:
 		return
 	}
-	ask := func(number uint64) {
-		s.probes.call(number)
-		l.client.ReqCurrentTime()
-	}
-	ask(opening)
-
-	asks, number, due := s.asks, uint64(0), (<-chan time.Time)(nil)
+	expiry := time.NewTimer(0)
+	defer expiry.Stop()
+	// The heartbeat at hand: it comes from asks, waits until it is due, and then,
+	// ready, for its turn.
+	number, ready := uint64(opening), true
+	var asks <-chan uint64
+	var due <-chan time.Time
 	for {
+		turn.Want(s.next(ready, expiry))
 		select {
 		case <-l.stop:
 			return
@@ -179,10 +277,58 @@ func (s *session) serve(l *library) {
 		case number = <-asks:
 			asks, due = nil, time.After(time.Until(s.probes.due()))
 		case <-due:
-			ask(number)
-			asks, due = s.asks, nil
+			due, ready = nil, true
+		case <-s.changed:
+		case <-expiry.C:
+		case <-turn.Ready():
+			if ready {
+				s.probes.call(number)
+				l.client.ReqCurrentTime()
+				if number != opening {
+					s.news.put(connector.Probed{Attempt: s.order.Attempt, Number: number, At: time.Now()})
+				}
+				asks, ready = s.asks, false
+			} else {
+				s.sendNext(l)
+			}
 		case call := <-s.calls:
 			call(l.client)
 		}
 	}
+}
+
+// next reports the messages that expired, has expiry ring when the next one
+// does, and returns the priority of what is to be sent next.
+func (s *session) next(heartbeat bool, expiry *time.Timer) connector.Priority {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for _, m := range s.waiting.Expire(now) {
+		s.passed(m, connector.OutcomeExpired, now)
+	}
+	expiry.Stop()
+	if at := s.waiting.NextExpiry(); !at.IsZero() {
+		expiry.Reset(at.Sub(now))
+	}
+	if heartbeat {
+		return connector.PrioritySession
+	}
+	return s.waiting.Best()
+}
+
+// sendNext sends the message whose turn it is, if it did not expire meanwhile.
+func (s *session) sendNext(l *library) {
+	s.mu.Lock()
+	m, ok := s.waiting.Take()
+	s.mu.Unlock()
+	if !ok {
+		return
+	}
+	now := time.Now()
+	switch r := m.Request.(type) {
+	case connector.SearchSymbols:
+		l.callbacks.searches.sent(m.ID, now)
+		l.client.ReqMatchingSymbols(m.ID, r.Pattern)
+	}
+	s.passed(m, connector.OutcomeSent, now)
 }

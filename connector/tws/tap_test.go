@@ -206,8 +206,10 @@ func TestTheLibraryConnectsOnce(t *testing.T) {
 	leakFree(t)
 	_, tap := greeted(t)
 	s := newSession(new(Dialer), order("", 1))
+	turn := s.join("gateway")
+	defer turn.Leave()
 	l := newLibrary(newCallbacks(1, s.news, s.probes), false, patience)
-	if err := l.raise(tap, reply{version: 176, frame: versionReply}, 1, func() { s.send(l) }); err != nil {
+	if err := l.raise(tap, reply{version: 176, frame: versionReply}, 1, func() { s.send(l, turn) }); err != nil {
 		t.Fatal(err)
 	}
 	if conn, err := net.Dial("tcp", l.conn.LocalAddr().String()); err == nil {

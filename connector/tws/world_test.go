@@ -30,12 +30,21 @@ type attempt struct {
 	more chan struct{} // closed and replaced when news come
 }
 
-// begin runs an attempt at the gateway at addr.
+// begin runs an attempt at the gateway at addr, at a pace that no test waits
+// for.
 func begin(tb testing.TB, d *Dialer, addr string, clientID int64) *attempt {
+	tb.Helper()
+	return beginAt(tb, d, addr, clientID, connector.Pace{PerSecond: 1000})
+}
+
+// beginAt is begin at a pace.
+func beginAt(tb testing.TB, d *Dialer, addr string, clientID int64, pace connector.Pace) *attempt {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &attempt{tb: tb, cancel: cancel, done: make(chan struct{}), more: make(chan struct{})}
-	a.session = d.Attempt(order(addr, clientID)).(*session)
+	o := order(addr, clientID)
+	o.Pace = pace
+	a.session = d.Attempt(o).(*session)
 	go func() {
 		defer close(a.done)
 		a.session.Run(ctx, a.report)
@@ -88,6 +97,11 @@ func tell(news []connector.Input) string {
 			words = append(words, fmt.Sprintf("Noticed(%d)", in.Code))
 		case connector.Answered:
 			words = append(words, fmt.Sprintf("Answered(%d)", in.Number))
+		case connector.Passed:
+			words = append(words, fmt.Sprintf("Passed(%d %s)", in.ID, in.Outcome))
+		case connector.Found:
+			words = append(words, fmt.Sprintf("Found(%d)", in.ID))
+		case connector.Probed: // of every heartbeat
 		case connector.Refused:
 			words = append(words, fmt.Sprintf("Refused(%s)", in.Name))
 		default:

@@ -1,0 +1,25 @@
+package tws
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// unacked returns how many segments the peer has not acknowledged; 0 where that
+// cannot be learned.
+func unacked(conn *net.TCPConn) int {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var n int
+	if err := raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = int(info.Unacked)
+		}
+	}); err != nil { // it is closed
+		return 0
+	}
+	return n
+}

@@ -75,15 +75,17 @@ func (p Policy) outcome(s events.State, now time.Time) (events.Draft, bool) {
 	return events.Draft{}, false
 }
 
-// done says whether the state is what the command was for.
+// done says whether the state is what the command was for. A session whose link
+// is yet to be proven is not: whoever waits for the outcome means to use it.
 func done(s events.State, c events.PendingCommand) bool {
+	ready := s.Phase == events.PhaseReady && !s.Link.Unproven
 	switch c.Verb {
 	case events.VerbDisconnect:
 		return s.Phase == events.PhaseStopped && !s.Wanted
 	case events.VerbConnect:
-		return s.Phase == events.PhaseReady
+		return ready
 	case events.VerbReconnect:
-		return s.Phase == events.PhaseReady && c.Acted
+		return ready && c.Acted
 	case events.VerbStatus:
 	}
 	return false

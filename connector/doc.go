@@ -37,7 +37,7 @@
 //     therefore end at any instant: the next one finds in the log what was
 //     going on, records that it is over, and goes on from there.
 //   - A command that was accepted has an outcome on record once the connection
-//     is ready, stopped by command, or tripped, over restarts too. The same id
+//     is ready and its link proven or found silent, stopped by command, or tripped, over restarts too. The same id
 //     has no second effect.
 //   - An attempt's number is used once, and news of any attempt but the present
 //     one changes nothing.

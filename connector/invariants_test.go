@@ -168,6 +168,11 @@ func (s *story) finish() {
 			s.settled()
 			return
 		case events.PhaseReady:
+			if s.state.Link.Unproven {
+				s.now = later(connector.PlanFor(s.state).LinkProbeAt, s.now)
+				s.give(s.found(s.state.Heartbeat.Link.Number + 1))
+				continue
+			}
 			s.settled()
 			return
 		}

@@ -172,7 +172,7 @@ func (s *story) checkEvent(before events.State, rec events.Recorded) {
 // quiet holds what is true once nothing more follows from an input.
 func (s *story) quiet() {
 	s.Helper()
-	settled := s.state.Phase == events.PhaseReady || s.state.Phase == events.PhaseTripped ||
+	settled := s.state.Phase == events.PhaseReady && !s.state.Link.Unproven || s.state.Phase == events.PhaseTripped ||
 		s.state.Phase == events.PhaseStopped && !s.state.Wanted
 	if settled && len(s.state.Pending) > 0 {
 		s.Fatalf("%s, and %+v is without an outcome", s.state.Phase, s.state.Pending)

@@ -299,6 +299,17 @@ func pair(f, per float64, large, small string) string {
 	return s + " " + whole(rest) + " " + small
 }
 
+// Routine says whether r tells only that all is as it was: a probe was answered.
+// Such events are the most by far, and mostly left out of what people read.
+func Routine(r Recorded) bool {
+	switch r.Event.(type) {
+	case *HeartbeatAnswered, *LinkAnswered:
+		return true
+	default:
+		return false
+	}
+}
+
 // Severity says how much an event matters to the person on watch.
 type Severity string
 

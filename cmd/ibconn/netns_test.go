@@ -32,7 +32,7 @@ func TestAStoppedGatewayProcessIsFound(t *testing.T) {
 	stopped := time.Now()
 	gw.signal(syscall.SIGSTOP)
 	lost, when := wait(p, at, func(*events.SessionLost) bool { return true })
-	if took := when.Time.Sub(stopped); lost.Cause != events.CauseHeartbeatLost || took > foundWithin {
+	if took := when.Time.Sub(stopped); lost.Cause != events.CauseHeartbeatLost || lost.Reasons[0].Attribution != events.AttributionGateway || took > foundWithin {
 		t.Errorf("the session was lost by %s, %v after the process stopped, want heartbeat_lost within %v", lost.Cause, took, foundWithin)
 	}
 	// The system still accepts for a process that is stopped.
@@ -41,10 +41,7 @@ func TestAStoppedGatewayProcessIsFound(t *testing.T) {
 		t.Errorf("the next attempt failed in %s by %s, want greeting, mute_in_greeting", failed.Stage, failed.Cause)
 	}
 	gw.signal(syscall.SIGCONT)
-	opened, _ := wait(p, when.StreamSeq, func(*events.SessionOpened) bool { return true })
-	if opened.Condition != events.ConditionHealthy {
-		t.Errorf("with the process going on the connection is %s, %+v, want healthy", opened.Condition, opened.Reasons)
-	}
+	p.healthy(when.StreamSeq)
 }
 
 func (p *program) signal(s syscall.Signal) {
@@ -69,25 +66,26 @@ func TestABlackHoledNetworkIsFound(t *testing.T) {
 	w.cut()
 	p.out.find(t, `("event":"state.dial_failed")`)
 	w.mend()
-	p.out.find(t, `(?s)(dial_failed".*"event":"state.session_opened")`)
+	p.out.find(t, `(?s)(dial_failed".*"event":"state.link_proven")`)
 	p.stop()
 
 	all := stored(t, dir)
 	fold(t, all)
 	lost, when, rest := firstOf[*events.SessionLost](t, all)
 	failed, _, rest := firstOf[*events.DialFailed](t, rest)
-	opened, _, _ := firstOf[*events.SessionOpened](t, rest)
+	opened, _, rest := firstOf[*events.SessionOpened](t, rest)
+	proven, _, _ := firstOf[*events.LinkProven](t, rest)
 	if took := when.Sub(cut); took > foundWithin {
 		t.Errorf("the session was lost %v after the cut, want within %v", took, foundWithin)
 	}
-	if lost.Cause != events.CauseHeartbeatLost && lost.Cause != events.CauseNetworkTimeout {
-		t.Errorf("the session was lost by %s, want heartbeat_lost or network_timeout", lost.Cause)
+	if lost.Cause != events.CauseNetworkTimeout || lost.Reasons[0].Attribution != events.AttributionNetwork {
+		t.Errorf("the session was lost by %s, %+v, want network_timeout, and that it is the network's fault", lost.Cause, lost.Reasons)
 	}
 	if failed.Stage != events.PhaseDialing || failed.Cause != events.CauseDialTimeout {
 		t.Errorf("the next attempt failed in %s by %s, want dialing, dial_timeout", failed.Stage, failed.Cause)
 	}
-	if opened.Condition != events.ConditionHealthy || opened.Outage <= 0 {
-		t.Errorf("with the network back the connection is %s after an outage of %v, want healthy after some", opened.Condition, opened.Outage)
+	if proven.Condition != events.ConditionHealthy || opened.Outage <= 0 {
+		t.Errorf("with the network back the connection is %s after an outage of %v, want healthy after some", proven.Condition, opened.Outage)
 	}
 }
 

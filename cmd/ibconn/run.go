@@ -35,6 +35,16 @@ type runCommand struct {
 	BreakerAfter     int           `help:"Failures in a row that open the circuit breaker." default:"8" env:"IBCONN_BREAKER_AFTER"`
 	BreakerProbe     time.Duration `help:"Between attempts while it is open." default:"1m" env:"IBCONN_BREAKER_PROBE"`
 
+	LinkProbeEvery   time.Duration `help:"How often IB's servers are asked something through the gateway, to prove the link; 0s never does. A new session and a link said to be back are probed at once." default:"5m" env:"IBCONN_LINK_PROBE_EVERY"`
+	LinkProbeTimeout time.Duration `help:"For the answer to that." default:"10s" env:"IBCONN_LINK_PROBE_TIMEOUT"`
+	LinkProbeMisses  int           `help:"Answers missed in a row that say that the link is down." default:"3" env:"IBCONN_LINK_PROBE_MISSES"`
+	Lines            int           `help:"Market data lines of the account. The gateway takes half as many messages a second, of which four fifths are used." default:"100" env:"IBCONN_LINES"`
+	MessageRate      int           `help:"Messages to a gateway in any second, at most, all connections to it together; 0 goes by the lines." default:"0" env:"IBCONN_MESSAGE_RATE"`
+	MessageGap       time.Duration `help:"Between any two messages, at least." default:"0s" env:"IBCONN_MESSAGE_GAP"`
+	QueueLimit       int           `help:"Messages that may wait for their turn." default:"1000" env:"IBCONN_QUEUE_LIMIT"`
+	PaceRecovery     time.Duration `help:"How long an error 100 halves the message rate." default:"1m" env:"IBCONN_PACE_RECOVERY"`
+	CompetingFor     time.Duration `help:"How long nothing must be heard of a competing session for it to be taken to have ended." default:"5m" env:"IBCONN_COMPETING_FOR"`
+
 	Fallbacks      []string      `help:"Further gateways, HOST:PORT,..., to go on to in turn; also the only ports a gateway may move to." env:"IBCONN_FALLBACKS"`
 	FallbackAfter  time.Duration `help:"How long a gateway must have failed for the next one to be tried." default:"2m" env:"IBCONN_FALLBACK_AFTER"`
 	SpareClientIDs []int64       `name:"spare-client-ids" help:"Further client ids, ID,..., to go on to in turn." env:"IBCONN_SPARE_CLIENT_IDS"`
@@ -62,7 +72,19 @@ func (r *runCommand) policy() (connector.Policy, error) {
 		SpareIDs: r.SpareClientIDs, ClientIDTries: r.ClientIDTries, ClientIDWait: r.ClientIDWait,
 		Windows: windows, WindowCap: r.WindowCap, WeekendProbe: r.WeekendProbe,
 		LoginAfter: r.LoginAfter, RepeatEvery: r.RepeatEvery,
+		LinkProbeEvery: r.LinkProbeEvery, LinkProbeTimeout: r.LinkProbeTimeout, LinkProbeMisses: r.LinkProbeMisses,
+		Pace: connector.Pace{PerSecond: r.perSecond(), MinGap: r.MessageGap}, QueueLimit: r.QueueLimit, PaceRecovery: r.PaceRecovery,
+		CompetingFor: r.CompetingFor,
 	}, nil
+}
+
+// perSecond is the message budget. IB's limit is half the account's lines; the
+// fifth less is a margin, as gateways were seen to hang at the limit.
+func (r *runCommand) perSecond() int {
+	if r.MessageRate != 0 {
+		return r.MessageRate
+	}
+	return r.Lines * 2 / 5
 }
 
 // parseWindows reads windows and names of presets, parted by semicolons.

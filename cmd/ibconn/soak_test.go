@@ -191,6 +191,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	p.BackoffBase, p.BackoffCap, p.StableAfter = 50*time.Millisecond, 500*time.Millisecond, time.Second
 	p.BreakerAfter, p.BreakerProbe = 5, 700*time.Millisecond
 	p.LoginAfter, p.RepeatEvery = time.Second, 200*time.Millisecond
+	p.LinkProbeEvery, p.LinkProbeTimeout, p.CompetingFor, p.PaceRecovery = 2*time.Second, time.Second, time.Second, time.Second
 	// At worst the loss is yet to be found, an attempt that was doomed by the
 	// fault has just begun, and the one after it waits for the breaker; and the
 	// machine has other things to do.

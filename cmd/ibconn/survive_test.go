@@ -23,9 +23,8 @@ func TestARunGoesOnToItsFallback(t *testing.T) {
 	if !strings.Contains(moved.Because, first.Addr()+" has failed for ") {
 		t.Errorf("the attempt goes to the second gateway because %q, want because the first has failed", moved.Because)
 	}
-	opened, _ := wait(p, at, func(*events.SessionOpened) bool { return true })
-	if opened.Endpoint != second.Addr() || opened.Condition != events.ConditionHealthy {
-		t.Errorf("a session with %s, %s, want a healthy one with %s", opened.Endpoint, opened.Condition, second.Addr())
+	if opened, _ := p.healthy(at); opened.Endpoint != second.Addr() {
+		t.Errorf("a session with %s, want one with %s", opened.Endpoint, second.Addr())
 	}
 }
 
@@ -121,8 +120,5 @@ func TestAGatewayThatOnlyAcceptsNeedsAPerson(t *testing.T) {
 		return strings.Contains(cliOK(t, "status", "--nats", p.url), "log in at its window")
 	})
 	gw.OnAccept(gateway.Normal)
-	opened, _ := wait(p, at.StreamSeq, func(*events.SessionOpened) bool { return true })
-	if opened.Condition != events.ConditionHealthy {
-		t.Errorf("with a session the connection is %s, %+v, want healthy", opened.Condition, opened.Reasons)
-	}
+	p.healthy(at.StreamSeq)
 }

@@ -158,7 +158,7 @@ func TestWatchPrintsStoredBytes(t *testing.T) {
 	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
 	p.ready()
 	var want []string
-	for e, err := range p.log.Read(t.Context(), bus.Query{Kinds: []events.Kind{events.KindClaimed, events.KindState}}) {
+	for e, err := range p.log.Read(t.Context(), bus.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +251,7 @@ func TestOnATerminalRunIsForPeople(t *testing.T) {
 	go func() {
 		ended <- execute(ctx, args, console{Out: &out, Err: &text, Terminal: true, Colour: true})
 	}()
-	out.find(t, "(\x1b\\[32m●\x1b\\[0m session open after )")
+	out.find(t, "(\x1b\\[32m●\x1b\\[0m link to IB proven up )")
 	cancel()
 	if exit := <-ended; exit != exitDone {
 		t.Errorf("exit code of run = %d, %q, want 0", exit, text.String())

@@ -271,14 +271,26 @@ func (p *program) position() uint64 {
 	return last
 }
 
-// ready waits until a session is ready and returns where it stands in the log.
-// The program itself learns of an event a moment after everyone else: when it
-// is told that the event was stored.
+// ready waits until the first session is ready and its link proven, and returns
+// where that stands in the log.
 func (p *program) ready() uint64 {
 	p.t.Helper()
-	_, at := wait(p, 0, func(*events.SessionOpened) bool { return true })
-	within(p.t, "ready session", func() bool { return p.status().State.Phase == events.PhaseReady })
+	_, at := p.healthy(0)
 	return at.StreamSeq
+}
+
+// healthy waits for a session after a position, and until its link is proven,
+// and returns the session. The program itself learns of an event a moment after
+// everyone else: when it is told that the event was stored.
+func (p *program) healthy(after uint64) (*events.SessionOpened, bus.Entry) {
+	p.t.Helper()
+	opened, at := wait(p, after, func(*events.SessionOpened) bool { return true })
+	proven, at := wait(p, at.StreamSeq, func(*events.LinkProven) bool { return true })
+	if proven.Condition != events.ConditionHealthy {
+		p.t.Errorf("with a session and its link proven the connection is %s, %+v, want healthy", proven.Condition, proven.Reasons)
+	}
+	within(p.t, "status of it", func() bool { return p.status().State.Sequence >= at.Sequence })
+	return opened, at
 }
 
 // wait waits for the first event of type E after a position that is as wanted.

@@ -33,7 +33,7 @@ func Write(log zerolog.Logger, r events.Recorded) {
 }
 
 func level(r events.Recorded) zerolog.Level {
-	if _, ok := r.Event.(*events.HeartbeatAnswered); ok {
+	if events.Routine(r) {
 		return zerolog.DebugLevel
 	}
 	switch events.SeverityOf(r) {

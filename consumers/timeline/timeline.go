@@ -45,7 +45,7 @@ func (p *Printer) Print(r events.Recorded) error {
 	if e, ok := r.Event.(events.StateEvent); ok {
 		p.conditions[r.Connection] = e.After().Condition
 	}
-	if _, answered := r.Event.(*events.HeartbeatAnswered); answered && !p.Heartbeats {
+	if events.Routine(r) && !p.Heartbeats {
 		return nil
 	}
 	zone := p.Zone

@@ -43,6 +43,9 @@
 //     one changes nothing.
 //   - Only the writer with the last claim acts. One that was superseded closes
 //     its session and returns [events.ErrSuperseded].
+//   - All connections to one gateway together send no more in any second than
+//     its [Pace] allows; what keeps a session goes first, and each [Message] has
+//     one [Outcome].
 //   - At most one probe is sent at a time and two are at least [ProbeSpacing]
 //     apart. A silent gateway is found out within an interval and
 //     HeartbeatMisses timeouts.
@@ -63,6 +66,15 @@
 //   - A heartbeat that is not answered is missed only when the probe was out
 //     for the whole timeout. A probe that goes out late, because the log or the
 //     host was held up, is not held against the gateway.
+//     Neither is one that waits for its turn among other messages.
+//   - A heartbeat proves the session and nothing behind it. So the link is probed
+//     too: IB's servers are asked something that the gateway cannot answer by
+//     itself. Until that was answered a new session is degraded. A gateway that
+//     goes on saying that its link is down is believed against an answer, one
+//     that has fallen silent about it is not.
+//   - The message budget is spread evenly rather than counted per second, so
+//     that a new process needs to know nothing of what the old one sent; only a
+//     budget that the gateway's complaints have halved is part of the state.
 //   - Any byte heard after a probe keeps the session, answered or not: a
 //     gateway that is busy sending data may be slow to answer.
 //   - A reconnect command that comes during an attempt waits for that attempt

@@ -23,8 +23,9 @@ const (
 // not matter, only that something is.
 const probePattern = "AAPL"
 
-// linkProbe is the message that probes the link for the numberth time.
-func (p Policy) linkProbe(number uint64, now time.Time) Message {
+// LinkProbe is the message that probes the link for the numberth time in a
+// session.
+func (p Policy) LinkProbe(number uint64, now time.Time) Message {
 	return Message{
 		ID: linkProbeIDs + int64(number), Priority: PrioritySession, Expires: now.Add(p.LinkProbeTimeout),
 		Request: SearchSymbols{Pattern: probePattern},

@@ -443,7 +443,7 @@ func (l *loop) probeLink(now time.Time) {
 	plan := PlanFor(l.state)
 	if l.session != nil && plan.LinkProbe > l.linkProbed && !now.Before(plan.LinkProbeAt) {
 		l.linkProbed, l.linkProbedAt = plan.LinkProbe, time.Time{}
-		l.session.Send(l.Policy.linkProbe(plan.LinkProbe, now))
+		l.session.Send(l.Policy.LinkProbe(plan.LinkProbe, now))
 	}
 }
 

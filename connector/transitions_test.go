@@ -155,7 +155,18 @@ var scenes = []scene{
 		draft, _ := s.decide(s.woke())
 		s.record(draft)
 	}},
+	{"idle, budget cut", func(s *story) { cut100(s) }},
+	{"dialing, budget cut", func(s *story) { dialing(s); cut100(s) }},
+	{"greeting, budget cut", func(s *story) { greeting(s); cut100(s) }},
+	{"waiting, budget cut", func(s *story) { waiting(s); cut100(s) }},
+	{"tripped, budget cut", func(s *story) { tripped(s); cut100(s) }},
+	{"stopped, budget cut", func(s *story) { stopped(s); cut100(s) }},
 	{"stopped by shutdown", func(s *story) { s.open().give(connector.ShutDown{Reason: "terminated"}) }},
+}
+
+// cut100 cuts the message budget until now.
+func cut100(s *story) {
+	s.state.Pacing = events.Pacing{PerSecond: 20, Since: s.now.Add(-time.Minute), CutAt: s.now.Add(-time.Minute), Until: s.now}
 }
 
 // probed brings the story to a session whose link is probed.

@@ -58,10 +58,20 @@ func (t *trial) run(parent context.Context, timeout, settle time.Duration) {
 	limit := time.AfterFunc(timeout, cancel)
 	defer limit.Stop()
 	session := new(tws.Dialer).Attempt(connector.PlanFor(t.state).Attempt)
+	var settled time.Time
 	session.Run(ctx, func(in connector.Input) {
 		t.take(in, time.Now())
-		if _, ok := in.(connector.Opened); ok {
+		switch in.(type) {
+		case connector.Opened:
+			settled = time.Now().Add(settle)
 			limit.Reset(settle)
+			if plan := connector.PlanFor(t.state); plan.LinkProbe > 0 {
+				limit.Reset(settle + timeout)
+				session.Send(t.policy.LinkProbe(plan.LinkProbe, time.Now()))
+			}
+		case connector.Found:
+			limit.Reset(time.Until(settled))
+			t.take(connector.Woke{}, time.Now())
 		}
 		if t.state.Phase == events.PhaseWaiting { // it failed, such as by a 326
 			cancel()
@@ -172,10 +182,19 @@ func (t *trial) session(settle time.Duration) check {
 }
 
 func (t *trial) link() check {
-	if t.state.Link.Status == events.LinkDown {
-		return fail(fmt.Sprintf("down (%d)", t.state.Link.Code), "the gateway is not logged in or not connected to IB: look at its window")
+	const look = "the gateway is not logged in or not connected to IB: look at its window"
+	h := t.state.Heartbeat.Link
+	switch {
+	case t.state.Link.Status == events.LinkDown:
+		return fail(fmt.Sprintf("down (%d)", t.state.Link.Code), look)
+	case !h.AnsweredAt.IsZero():
+		return well("IB's servers answered a search for symbols in %v", h.RTT)
+	case h.Misses > 0:
+		return warn(fmt.Sprintf("the gateway answered a search for symbols with %d %s", h.Code, h.Message), look)
+	case t.policy.LinkProbeEvery == 0:
+		return well("the gateway says nothing of a lost link to IB; it was not probed, as --link-probe-every is 0s")
 	}
-	return well("the gateway says nothing of a lost link to IB")
+	return warn("the gateway says nothing of a lost link, and IB's servers did not answer a search for symbols in time", look+"; or give them longer with --timeout")
 }
 
 func (t *trial) farms() check {

@@ -105,6 +105,14 @@ type Commanded struct {
 	Reason string
 }
 
+// Controlled says what became of the control command that was under way: what
+// IBC said to it, or why it failed.
+type Controlled struct {
+	CommandID string
+	Said      string
+	Failure   *events.AnswerError // nil when it was done
+}
+
 // Jumped says that the wall clock moved otherwise than time passed.
 type Jumped struct{ By time.Duration }
 
@@ -125,17 +133,18 @@ type Woke struct {
 	ProbedAt time.Time
 }
 
-func (Started) isInput()   {}
-func (Reached) isInput()   {}
-func (Greeted) isInput()   {}
-func (Opened) isInput()    {}
-func (Ended) isInput()     {}
-func (Answered) isInput()  {}
-func (Noticed) isInput()   {}
-func (Refused) isInput()   {}
-func (Abandoned) isInput() {}
-func (Commanded) isInput() {}
-func (Jumped) isInput()    {}
-func (Damaged) isInput()   {}
-func (ShutDown) isInput()  {}
-func (Woke) isInput()      {}
+func (Started) isInput()    {}
+func (Reached) isInput()    {}
+func (Greeted) isInput()    {}
+func (Opened) isInput()     {}
+func (Ended) isInput()      {}
+func (Answered) isInput()   {}
+func (Noticed) isInput()    {}
+func (Refused) isInput()    {}
+func (Abandoned) isInput()  {}
+func (Commanded) isInput()  {}
+func (Controlled) isInput() {}
+func (Jumped) isInput()     {}
+func (Damaged) isInput()    {}
+func (ShutDown) isInput()   {}
+func (Woke) isInput()       {}

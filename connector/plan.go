@@ -17,10 +17,19 @@ type Plan struct {
 	// anything. In ready it is the time the probe's answer is due, and comes as
 	// much later as the probe goes out late.
 	WakeAt time.Time
+	// Control is the control command that IBC should be being asked for; zero
+	// when there is none. It was begun, so it is asked for once and not again.
+	Control events.PendingCommand
 }
 
 // PlanFor returns the plan for s.
 func PlanFor(s events.State) Plan {
+	p := planFor(s)
+	p.Control, _ = underControl(s)
+	return p
+}
+
+func planFor(s events.State) Plan {
 	attempt := Order{Attempt: s.Attempt.Number, Endpoint: s.Attempt.Endpoint, ClientID: s.Attempt.ClientID}
 	switch s.Phase {
 	case events.PhaseDialing, events.PhaseGreeting:

@@ -19,6 +19,8 @@ type Runner struct {
 	Policy     Policy
 	Log        Log
 	Dialer     Dialer
+	// Control carries out the control commands; nil when there are none.
+	Control Controller
 
 	Instance string        // who we are, as events name it: host name and more
 	Version  string        // the program's version
@@ -119,6 +121,9 @@ type loop struct {
 	probed   uint64             // the last probe sent in it
 	probedAt time.Time          // when
 
+	controlling string             // the control command that is asked for; empty when none is
+	endControl  context.CancelFunc // ends the asking
+
 	repeats repeats
 	wall    time.Time // when the clock was last looked at,
 	mono    time.Time // and the same with its monotonic reading
@@ -128,6 +133,9 @@ func (l *loop) run(ctx context.Context) error {
 	defer func() {
 		close(l.quit)
 		l.endSession()
+		if l.controlling != "" {
+			l.endControl()
+		}
 		l.publish()
 		l.sessions.Wait()
 	}()
@@ -361,6 +369,12 @@ func (l *loop) carryOut() {
 			l.startSession(plan.Attempt)
 		}
 		l.publish()
+	}
+	if plan.Control.CommandID != l.controlling {
+		l.controlling = ""
+		if plan.Control.CommandID != "" {
+			l.control(plan.Control)
+		}
 	}
 }
 

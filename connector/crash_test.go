@@ -108,7 +108,7 @@ func TestTheEventfulLifeIsEventful(t *testing.T) {
 		ibc := willing()
 		l := runControlled(t, &cut{Writer: store.Writer()}, g, ibc)
 		l.live()
-		if got := ibc.askedFor(); !slices.Equal(got, []events.Verb{events.VerbRestartGateway, events.VerbReconnectData}) {
+		if got := ibc.askedFor(); !slices.Equal(got, controlsOfLife) {
 			t.Errorf("IBC was asked for %v, want each command once", got)
 		}
 		if !errors.Is(l.err, errTerminated) {
@@ -181,19 +181,8 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 	second := runControlled(t, &cut{Writer: store.Writer()}, after, ibc)
 	synctest.Wait()
 	// Who heard nothing sends the same again.
-	for _, verb := range []events.Verb{events.VerbRestartGateway, events.VerbReconnectData} {
-		id := string(verb) + "-1"
-		second.Handle(t.Context(), verb, events.Request{ID: id, Wait: events.Wait(time.Minute)})
-		c, _ := second.State().Recall(id)
-		asked := ibc.times(verb)
-		switch {
-		case asked > 1:
-			t.Errorf("IBC was asked %d times for %s, want never twice", asked, verb)
-		case c.Status == events.StatusCompleted && asked != 1:
-			t.Errorf("%s is called completed, and IBC was asked %d times", verb, asked)
-		case c.Status == events.StatusFailed && c.Error.Code != events.ErrorOutcomeUnknown:
-			t.Errorf("%s failed by %s, want outcome_unknown", verb, c.Error.Code)
-		}
+	for _, verb := range controlsOfLife {
+		second.Handle(t.Context(), verb, events.Request{ID: string(verb) + "-1", Wait: events.Wait(time.Minute)})
 	}
 	if !second.State().Wanted {
 		second.Handle(t.Context(), events.VerbConnect, events.Request{ID: "connect-after-crash"})
@@ -217,6 +206,7 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 	second.stop()
 	checkLog(t, store, second.State())
 	checkClosed(t, after)
+	checkAsked(t, ibc, s)
 	if s.Attempt.Number != s.Counts.Attempts {
 		t.Errorf("%d attempts were made and the last is number %d, want no number used twice", s.Counts.Attempts, s.Attempt.Number)
 	}
@@ -224,4 +214,26 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 		t.Errorf("the log was called damaged %d times", n)
 	}
 	return true
+}
+
+// controlsOfLife are the control commands of an eventful life.
+var controlsOfLife = []events.Verb{events.VerbRestartGateway, events.VerbReconnectData}
+
+// checkAsked holds what is true of IBC after a crash, wherever it came.
+func checkAsked(t *testing.T, ibc *ibc, s events.State) {
+	t.Helper()
+	for _, verb := range controlsOfLife {
+		c, known := s.Recall(string(verb) + "-1")
+		asked := ibc.times(verb)
+		switch {
+		case !known:
+			t.Errorf("%s was sent again, and is not known", verb)
+		case asked > 1:
+			t.Errorf("IBC was asked %d times for %s, want never twice", asked, verb)
+		case c.Status == events.StatusCompleted && asked != 1:
+			t.Errorf("%s is called completed, and IBC was asked %d times", verb, asked)
+		case c.Status == events.StatusFailed && c.Error.Code != events.ErrorOutcomeUnknown:
+			t.Errorf("%s failed by %s, want outcome_unknown", verb, c.Error.Code)
+		}
+	}
 }

@@ -133,18 +133,19 @@ type Woke struct {
 	ProbedAt time.Time
 }
 
-func (Started) isInput()    {}
-func (Reached) isInput()    {}
-func (Greeted) isInput()    {}
-func (Opened) isInput()     {}
-func (Ended) isInput()      {}
-func (Answered) isInput()   {}
-func (Noticed) isInput()    {}
-func (Refused) isInput()    {}
-func (Abandoned) isInput()  {}
-func (Commanded) isInput()  {}
+func (Started) isInput()   {}
+func (Reached) isInput()   {}
+func (Greeted) isInput()   {}
+func (Opened) isInput()    {}
+func (Ended) isInput()     {}
+func (Answered) isInput()  {}
+func (Noticed) isInput()   {}
+func (Refused) isInput()   {}
+func (Abandoned) isInput() {}
+func (Commanded) isInput() {}
+func (Jumped) isInput()    {}
+func (Damaged) isInput()   {}
+func (ShutDown) isInput()  {}
+func (Woke) isInput()      {}
+
 func (Controlled) isInput() {}
-func (Jumped) isInput()     {}
-func (Damaged) isInput()    {}
-func (ShutDown) isInput()   {}
-func (Woke) isInput()       {}

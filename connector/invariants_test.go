@@ -26,7 +26,7 @@ func FuzzDecide(f *testing.F) {
 		"SrgoDyxCyxRyxrgo",               // crashes between a command and its effect
 		"SrnE1rgnE2oQ",                   // refusals, and a shutdown
 		"SoragOEQxhhhxzzz",               // news out of turn
-		"SrgoK1K2k1D3k1K4xC5K6QrgoK7l1",  // control commands, in every phase, and crashes among them
+		"SrgoK1K2k1D3k1K4xC5K6QrgoK7i1",  // control commands, in every phase, and crashes among them
 		"SEEEK1Et1K2tk1tK3yak1y5k1y4k1",  // and while the gateway is in trouble
 		strings.Repeat("SrgotTaE", 20),
 	} {
@@ -109,7 +109,7 @@ func (s *story) step(op, arg byte) {
 			return
 		}
 		s.give(s.controlled(string(rune(arg))))
-	case 'l':
+	case 'i':
 		s.give(s.refused(events.ErrorGatewayRefused, string(rune(arg))))
 	case 'U':
 		s.command(commandID(arg), events.Verb(rune(arg)))

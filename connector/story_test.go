@@ -34,7 +34,7 @@ type story struct {
 	ids      int
 
 	controlling string          // the control command that IBC is asked for
-	asked       map[string]bool // those that it was asked for, ever
+	askedIBC    map[string]bool // those that it was asked for, ever
 
 	allowed map[move]bool // the moves of the transition table; nil for any
 }
@@ -42,7 +42,7 @@ type story struct {
 func testPolicy() connector.Policy { return connector.DefaultPolicy("gateway.example:4002", 7) }
 
 func newStory(t testing.TB) *story {
-	s := &story{TB: t, policy: testPolicy(), now: dawn, state: events.NewState("main"), asked: map[string]bool{}}
+	s := &story{TB: t, policy: testPolicy(), now: dawn, state: events.NewState("main"), askedIBC: map[string]bool{}}
 	s.claim()
 	return s
 }
@@ -51,7 +51,7 @@ func newStory(t testing.TB) *story {
 func (s *story) fork() *story {
 	f := *s
 	f.wires = slices.Clip(f.wires)
-	f.asked = maps.Clone(f.asked)
+	f.askedIBC = maps.Clone(f.askedIBC)
 	return &f
 }
 
@@ -71,7 +71,8 @@ func (s *story) claim() {
 func (s *story) restart() []events.Event {
 	s.Helper()
 	last := s.state.AsOf
-	s.heard, s.probed, s.probedAt, s.controlling = time.Time{}, 0, time.Time{}, ""
+	s.heard, s.probed, s.probedAt = time.Time{}, 0, time.Time{}
+	s.controlling = ""
 	s.claim()
 	return s.give(connector.Started{LastEventAt: last})
 }
@@ -165,13 +166,13 @@ func (s *story) checkEvent(before events.State, rec events.Recorded) {
 		s.Fatalf("PlanFor(%s) sends probe %d", s.state.Phase, plan.Probe)
 	}
 	if id := plan.Control.CommandID; id != s.controlling {
-		if s.asked[id] {
+		if s.askedIBC[id] {
 			s.Fatalf("%s has IBC asked for %s a second time", rec.Event.Type(), id)
 		}
 		if id != "" && s.controlling != "" {
 			s.Fatalf("%s has IBC asked for %s while it is asked for %s", rec.Event.Type(), id, s.controlling)
 		}
-		s.controlling, s.asked[id] = id, id != ""
+		s.controlling, s.askedIBC[id] = id, id != ""
 	}
 }
 

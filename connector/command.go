@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"time"
 
 	"ibconn/events"
@@ -21,17 +22,20 @@ func (p Policy) commanded(s events.State, in Commanded) (events.Draft, bool) {
 		return d, true
 	}
 	attempt := s.Phase == events.PhaseDialing || s.Phase == events.PhaseGreeting
+	dials := in.Verb == events.VerbConnect || in.Verb == events.VerbReconnect
 	d.Event = &events.CommandAccepted{
 		CommandID: in.ID, Verb: in.Verb, Reason: quote(in.Reason),
-		UnderWay: attempt && in.Verb != events.VerbDisconnect,
+		UnderWay: attempt && dials,
 	}
 	return d, true
 }
 
-// carryOut begins the oldest command that has not been begun.
+// carryOut begins the oldest command that has not been begun. A control command
+// waits until the one before it has its outcome, and holds up no other.
 func (p Policy) carryOut(s events.State, rec FlightRecord, now time.Time) (events.Draft, bool) {
+	_, controlling := underControl(s)
 	for _, c := range s.Pending {
-		if c.Acted {
+		if c.Acted || c.Verb.Control() && controlling {
 			continue
 		}
 		d, ok := p.act(s, c, rec, now)
@@ -42,6 +46,9 @@ func (p Policy) carryOut(s events.State, rec FlightRecord, now time.Time) (event
 }
 
 func (p Policy) act(s events.State, c events.PendingCommand, rec FlightRecord, now time.Time) (events.Draft, bool) {
+	if c.Verb.Control() {
+		return events.Draft{Event: &events.CommandBegun{CommandID: c.CommandID, Verb: c.Verb}}, true
+	}
 	if c.Verb == events.VerbDisconnect {
 		return stop(s, events.CauseAskedFor, c.Reason, now), true
 	}
@@ -77,6 +84,7 @@ func (p Policy) outcome(s events.State, now time.Time) (events.Draft, bool) {
 
 // done says whether the state is what the command was for. A session whose link
 // is yet to be proven is not: whoever waits for the outcome means to use it.
+// What a control command was for is not in the state: see controlled.
 func done(s events.State, c events.PendingCommand) bool {
 	ready := s.Phase == events.PhaseReady && !s.Link.Unproven
 	switch c.Verb {
@@ -86,7 +94,7 @@ func done(s events.State, c events.PendingCommand) bool {
 		return ready
 	case events.VerbReconnect:
 		return ready && c.Acted
-	case events.VerbStatus:
+	case events.VerbStatus, events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 	}
 	return false
 }
@@ -96,6 +104,8 @@ func hopeless(s events.State, c events.PendingCommand) (events.ErrorCode, string
 	switch {
 	case !changes(c.Verb):
 		return events.ErrorInternal, "this version does not know the command: another one accepted it"
+	case c.Verb.Control():
+		return orphaned(s, c)
 	case !c.Acted:
 	case c.Verb == events.VerbDisconnect:
 		return events.ErrorSuperseded, "a later connect command undid it"
@@ -105,4 +115,44 @@ func hopeless(s events.State, c events.PendingCommand) (events.ErrorCode, string
 		return events.ErrorTripped, "the gateway did not let us in: " + s.LastEnding.Cause.Sentence()
 	}
 	return "", ""
+}
+
+// underControl returns the control command that is under way: begun by the
+// present writer, and without an outcome. There is at most one.
+func underControl(s events.State) (events.PendingCommand, bool) {
+	for _, c := range s.Pending {
+		if c.Verb.Control() && c.Acted && c.BegunEpoch == s.Epoch {
+			return c, true
+		}
+	}
+	return events.PendingCommand{}, false
+}
+
+// controlled concludes the control command that is under way.
+func (p Policy) controlled(s events.State, in Controlled, now time.Time) (events.Draft, bool) {
+	c, ok := underControl(s)
+	if !ok || c.CommandID != in.CommandID {
+		return events.Draft{}, false
+	}
+	d := events.Draft{Correlation: c.CommandID, Causation: c.CommandID}
+	took := events.Between(c.AcceptedAt, now)
+	if in.Failure == nil {
+		d.Event = &events.CommandCompleted{CommandID: c.CommandID, Verb: c.Verb, Took: took, Said: quote(in.Said)}
+		return d, true
+	}
+	d.Event = &events.CommandFailed{
+		CommandID: c.CommandID, Verb: c.Verb, Took: took,
+		Code: cmp.Or(in.Failure.Code, events.ErrorOutcomeUnknown), Message: quote(in.Failure.Message),
+	}
+	return d, true
+}
+
+// orphaned says why a control command has no outcome that could be known: it
+// was begun under a claim that no longer stands. It may have been done, so it
+// is not begun again.
+func orphaned(s events.State, c events.PendingCommand) (events.ErrorCode, string) {
+	if !c.Acted || c.BegunEpoch == s.Epoch {
+		return "", ""
+	}
+	return events.ErrorOutcomeUnknown, "the process ended while IBC was being asked: look at the gateway whether it was done before sending it again"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +87,9 @@ func (l *life) live() {
 	command("disconnect-1", events.VerbDisconnect)
 	command("reconnect-2", events.VerbReconnect)
 	pass(time.Minute)
+	command("restart-gateway-1", events.VerbRestartGateway)
+	command("reconnect-data-1", events.VerbReconnectData)
+	pass(time.Second) // IBC answers the first at once, the second soon
 	command("connect-1", events.VerbConnect)
 	if !l.untilPhase(events.PhaseTripped) {
 		return
@@ -103,8 +107,12 @@ func (l *life) live() {
 func TestTheEventfulLifeIsEventful(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, g := memlog.New(), eventful()
-		l := runCut(t, &cut{Writer: store.Writer()}, g)
+		ibc := willing()
+		l := runControlled(t, &cut{Writer: store.Writer()}, g, ibc)
 		l.live()
+		if got := ibc.askedFor(); !slices.Equal(got, controlsOfLife) {
+			t.Errorf("IBC was asked for %v, want each command once", got)
+		}
 		if !errors.Is(l.err, errTerminated) {
 			t.Fatalf("Run() = %v", l.err)
 		}
@@ -130,8 +138,11 @@ func TestTheEventfulLifeIsEventful(t *testing.T) {
 	})
 }
 
-func runCut(t testing.TB, log *cut, g *gateway) *life {
+func runCut(t testing.TB, log *cut, g *gateway) *life { return runControlled(t, log, g, willing()) }
+
+func runControlled(t testing.TB, log *cut, g *gateway, ibc *ibc) *life {
 	r := newRunner(log, g)
+	r.Control = ibc
 	r.Policy.BreakerAfter = 3
 	r.Policy.LinkProbeEvery, r.Policy.LinkProbeTimeout, r.Policy.LinkProbeMisses = 5*time.Second, time.Second, 2
 	r.Policy.CompetingFor, r.Policy.PaceRecovery = 5*time.Second, 3*time.Second
@@ -157,8 +168,8 @@ func TestACrashAtAnyAppendLeadsBackToReady(t *testing.T) {
 // crashAt cuts a life at its n-th append, starts a new process on what is
 // left, and says whether the life was that long.
 func crashAt(t *testing.T, n int, stored bool) bool {
-	store, before := memlog.New(), eventful()
-	first := runCut(t, &cut{Writer: store.Writer(), n: n, stored: stored}, before)
+	store, before, ibc := memlog.New(), eventful(), willing()
+	first := runControlled(t, &cut{Writer: store.Writer(), n: n, stored: stored}, before, ibc)
 	first.live()
 	<-first.over
 	if errors.Is(first.err, errTerminated) {
@@ -171,8 +182,12 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 	pass(time.Minute) // nobody is there
 
 	after := &gateway{scripts: [][]step{well}}
-	second := runCut(t, &cut{Writer: store.Writer()}, after)
+	second := runControlled(t, &cut{Writer: store.Writer()}, after, ibc)
 	synctest.Wait()
+	// Who heard nothing sends the same again.
+	for _, verb := range controlsOfLife {
+		second.Handle(t.Context(), verb, events.Request{ID: string(verb) + "-1", Wait: events.Wait(time.Minute)})
+	}
 	if !second.State().Wanted {
 		second.Handle(t.Context(), events.VerbConnect, events.Request{ID: "connect-after-crash"})
 	}
@@ -195,6 +210,7 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 	second.stop()
 	checkLog(t, store, second.State())
 	checkClosed(t, after)
+	checkAsked(t, ibc, s)
 	if s.Attempt.Number != s.Counts.Attempts {
 		t.Errorf("%d attempts were made and the last is number %d, want no number used twice", s.Counts.Attempts, s.Attempt.Number)
 	}
@@ -202,4 +218,26 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 		t.Errorf("the log was called damaged %d times", n)
 	}
 	return true
+}
+
+// controlsOfLife are the control commands of an eventful life.
+var controlsOfLife = []events.Verb{events.VerbRestartGateway, events.VerbReconnectData}
+
+// checkAsked holds what is true of IBC after a crash, wherever it came.
+func checkAsked(t *testing.T, ibc *ibc, s events.State) {
+	t.Helper()
+	for _, verb := range controlsOfLife {
+		c, known := s.Recall(string(verb) + "-1")
+		asked := ibc.times(verb)
+		switch {
+		case !known:
+			t.Errorf("%s was sent again, and is not known", verb)
+		case asked > 1:
+			t.Errorf("IBC was asked %d times for %s, want never twice", asked, verb)
+		case c.Status == events.StatusCompleted && asked != 1:
+			t.Errorf("%s is called completed, and IBC was asked %d times", verb, asked)
+		case c.Status == events.StatusFailed && c.Error.Code != events.ErrorOutcomeUnknown:
+			t.Errorf("%s failed by %s, want outcome_unknown", verb, c.Error.Code)
+		}
+	}
 }

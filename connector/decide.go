@@ -18,6 +18,8 @@ func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, b
 		return p.started(s, in, now)
 	case Commanded:
 		return p.commanded(s, in)
+	case Controlled:
+		return p.controlled(s, in, now)
 	case ShutDown:
 		if s.Phase != events.PhaseStopped {
 			return stop(s, events.CauseShutdown, in.Reason, now), true

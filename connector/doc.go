@@ -39,6 +39,10 @@
 //   - A command that was accepted has an outcome on record once the connection
 //     is ready and its link proven or found silent, stopped by command, or tripped, over restarts too. The same id
 //     has no second effect.
+//   - A control command, which IBC carries out, is recorded as begun before IBC
+//     is asked, and never asked for twice. Its outcome is what IBC said; after a
+//     crash in between, that it is not known. One is under way at a time, in
+//     whatever phase the connection is.
 //   - An attempt's number is used once, and news of any attempt but the present
 //     one changes nothing.
 //   - Only the writer with the last claim acts. One that was superseded closes

@@ -203,15 +203,15 @@ func say(code int, message string) step {
 
 // serve answers probes and searches for d; without d, until the session is
 // closed.
-func serve(d time.Duration) step { return answering(d, 1) }
+func serve(d time.Duration) step { return replying(d, 1) }
 
 // cutOff answers probes for d and searches not at all, as a gateway does whose
 // link to IB is gone.
-func cutOff(d time.Duration) step { return answering(d, -1) }
+func cutOff(d time.Duration) step { return replying(d, -1) }
 
-// answering answers probes for d, and searches with so many contracts; with
+// replying answers probes for d, and searches with so many contracts; with
 // less than none, not at all.
-func answering(d time.Duration, contracts int) step {
+func replying(d time.Duration, contracts int) step {
 	return func(ctx context.Context, s *session) {
 		var over <-chan time.Time
 		if d > 0 {

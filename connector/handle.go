@@ -28,6 +28,9 @@ func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Reques
 		return r.status()
 	case !changes(verb):
 		return events.Refuse(r.Connection, events.ErrorBadRequest, fmt.Sprintf("there is no command %q", verb))
+	case verb.Control() && r.Control == nil:
+		why := notConfigured(verb)
+		return events.Refuse(r.Connection, why.Code, why.Message)
 	}
 	o := order{
 		command: Commanded{ID: req.ID, Verb: verb, Reason: req.Reason},
@@ -58,7 +61,8 @@ func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Reques
 // changes says whether verb is a command that is recorded.
 func changes(verb events.Verb) bool {
 	switch verb {
-	case events.VerbConnect, events.VerbDisconnect, events.VerbReconnect:
+	case events.VerbConnect, events.VerbDisconnect, events.VerbReconnect,
+		events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 		return true
 	case events.VerbStatus:
 	}
@@ -94,6 +98,7 @@ func (r *Runner) await(ctx context.Context, accepted events.Answer, wait time.Du
 		if c, ok := v.state.Recall(accepted.CommandID); ok && c.Status != events.StatusAccepted {
 			accepted.Status = c.Status
 			accepted.Error = c.Error
+			accepted.Said = c.Said
 			accepted.OK = c.Status == events.StatusCompleted
 			return accepted
 		}

@@ -135,6 +135,14 @@ type Commanded struct {
 	Reason string
 }
 
+// Controlled says what became of the control command that was under way: what
+// IBC said to it, or why it failed.
+type Controlled struct {
+	CommandID string
+	Said      string
+	Failure   *events.AnswerError // nil when it was done
+}
+
 // Jumped says that the wall clock moved otherwise than time passed.
 type Jumped struct{ By time.Duration }
 
@@ -175,3 +183,5 @@ func (Jumped) isInput()    {}
 func (Damaged) isInput()   {}
 func (ShutDown) isInput()  {}
 func (Woke) isInput()      {}
+
+func (Controlled) isInput() {}

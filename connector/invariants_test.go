@@ -27,6 +27,8 @@ func FuzzDecide(f *testing.F) {
 		"SrnE1rgnE2oQ",                   // refusals, and a shutdown
 		"SoragOEQxhhhxzzz",               // news out of turn
 		"l1Srgotp1tp1tqptqtqtn6tp1uptp1", // a link that is probed
+		"SrgoK1K2k1D3k1K4xC5K6QrgoK7i1",  // control commands, in every phase, and crashes among them
+		"SEEEK1Et1K2tk1tK3yak1y5k1y4k1",  // and while the gateway is in trouble
 		strings.Repeat("SrgotTaE", 20),
 	} {
 		f.Add([]byte(seed))
@@ -112,6 +114,16 @@ func (s *story) step(op, arg byte) {
 		s.command(commandID(arg), events.VerbReconnect)
 	case 'D':
 		s.command(commandID(arg), events.VerbDisconnect)
+	case 'K':
+		s.command(commandID(arg), controls[int(arg)%len(controls)])
+	case 'k': // IBC answers, or somebody answers for another command
+		if arg&0x80 != 0 {
+			s.give(connector.Controlled{CommandID: commandID(arg), Said: string(rune(arg))})
+			return
+		}
+		s.give(s.controlled(string(rune(arg))))
+	case 'i':
+		s.give(s.refused(events.ErrorGatewayRefused, string(rune(arg))))
 	case 'U':
 		s.command(commandID(arg), events.Verb(rune(arg)))
 	case 'h':
@@ -135,8 +147,12 @@ func (s *story) step(op, arg byte) {
 }
 
 var (
-	verbs   = []events.Verb{events.VerbConnect, events.VerbReconnect, events.VerbDisconnect, "subscribe"}
-	notices = []int{326, 327, 503, 504, 506, 507, 1100, 1101, 1102, 1300, 2103, 2104, 2105, 2108, 2110, 2119, 2157, 162, 100, 10197, 0, -1, 77777}
+	verbs = []events.Verb{
+		events.VerbConnect, events.VerbReconnect, events.VerbDisconnect, "subscribe",
+		events.VerbReconnectData, events.VerbRestartGateway,
+	}
+	controls = []events.Verb{events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway}
+	notices  = []int{326, 327, 503, 504, 506, 507, 1100, 1101, 1102, 1300, 2103, 2104, 2105, 2108, 2110, 2119, 2157, 162, 100, 10197, 0, -1, 77777}
 )
 
 // commandID makes ids that come again now and then.
@@ -183,6 +199,11 @@ func (s *story) finish() {
 func (s *story) settled() {
 	s.Helper()
 	s.give(s.woke())
+	for range len(s.state.Pending) {
+		if s.controlling != "" {
+			s.give(s.controlled("yes"))
+		}
+	}
 	if len(s.state.Pending) > 0 {
 		s.Errorf("%s, and %+v is without an outcome", s.state.Phase, s.state.Pending)
 	}

@@ -24,11 +24,15 @@ type Plan struct {
 	// anything. In ready it is the time the probe's answer is due, and comes as
 	// much later as the probe goes out late.
 	WakeAt time.Time
+	// Control is the control command that IBC should be being asked for; zero
+	// when there is none. It was begun, so it is asked for once and not again.
+	Control events.PendingCommand
 }
 
 // PlanFor returns the plan for s.
 func PlanFor(s events.State) Plan {
 	plan := Plan{SlowTo: s.Pacing.PerSecond, SlowUntil: s.Pacing.Until}
+	plan.Control, _ = underControl(s)
 	switch s.Phase {
 	case events.PhaseDialing, events.PhaseGreeting:
 		plan.Attempt, plan.WakeAt = orderOf(s), s.Attempt.DeadlineAt

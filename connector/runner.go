@@ -19,6 +19,8 @@ type Runner struct {
 	Policy     Policy
 	Log        Log
 	Dialer     Dialer
+	// Control carries out the control commands; nil when there are none.
+	Control Controller
 
 	Instance string        // who we are, as events name it: host name and more
 	Version  string        // the program's version
@@ -124,6 +126,9 @@ type loop struct {
 	linkProbedAt time.Time // when that left; zero while it waits for its turn
 	slowed       Plan      // what the session was last told of its pace
 
+	controlling string             // the control command that is asked for; empty when none is
+	endControl  context.CancelFunc // ends the asking
+
 	repeats repeats
 	wall    time.Time // when the clock was last looked at,
 	mono    time.Time // and the same with its monotonic reading
@@ -133,6 +138,9 @@ func (l *loop) run(ctx context.Context) error {
 	defer func() {
 		close(l.quit)
 		l.endSession()
+		if l.controlling != "" {
+			l.endControl()
+		}
 		l.publish()
 		l.sessions.Wait()
 	}()
@@ -392,6 +400,12 @@ func (l *loop) carryOut() {
 	if l.session != nil && (plan.SlowTo != l.slowed.SlowTo || !plan.SlowUntil.Equal(l.slowed.SlowUntil)) {
 		l.slowed = plan
 		l.session.Slow(plan.SlowTo, plan.SlowUntil.Sub(l.wallNow()))
+	}
+	if plan.Control.CommandID != l.controlling {
+		l.controlling = ""
+		if plan.Control.CommandID != "" {
+			l.control(plan.Control)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package connector_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ type story struct {
 	askedAt  time.Time
 	ids      int
 
+	controlling string          // the control command that IBC is asked for
+	askedIBC    map[string]bool // those that it was asked for, ever
+
 	allowed map[move]bool // the moves of the transition table; nil for any
 }
 
@@ -45,7 +49,7 @@ func testPolicy() connector.Policy {
 }
 
 func newStory(t testing.TB) *story {
-	s := &story{TB: t, policy: testPolicy(), now: dawn, state: events.NewState("main")}
+	s := &story{TB: t, policy: testPolicy(), now: dawn, state: events.NewState("main"), askedIBC: map[string]bool{}}
 	s.claim()
 	return s
 }
@@ -54,6 +58,7 @@ func newStory(t testing.TB) *story {
 func (s *story) fork() *story {
 	f := *s
 	f.wires = slices.Clip(f.wires)
+	f.askedIBC = maps.Clone(f.askedIBC)
 	return &f
 }
 
@@ -75,6 +80,7 @@ func (s *story) restart() []events.Event {
 	last := s.state.AsOf
 	s.heard, s.probed, s.probedAt = time.Time{}, 0, time.Time{}
 	s.asked, s.askedAt = 0, time.Time{}
+	s.controlling = ""
 	s.claim()
 	return s.give(connector.Started{LastEventAt: last})
 }
@@ -167,6 +173,15 @@ func (s *story) checkEvent(before events.State, rec events.Recorded) {
 	if (plan.Probe != 0) != (s.state.Phase == events.PhaseReady) {
 		s.Fatalf("PlanFor(%s) sends probe %d", s.state.Phase, plan.Probe)
 	}
+	if id := plan.Control.CommandID; id != s.controlling {
+		if s.askedIBC[id] {
+			s.Fatalf("%s has IBC asked for %s a second time", rec.Event.Type(), id)
+		}
+		if id != "" && s.controlling != "" {
+			s.Fatalf("%s has IBC asked for %s while it is asked for %s", rec.Event.Type(), id, s.controlling)
+		}
+		s.controlling, s.askedIBC[id] = id, id != ""
+	}
 }
 
 // quiet holds what is true once nothing more follows from an input.
@@ -174,14 +189,25 @@ func (s *story) quiet() {
 	s.Helper()
 	settled := s.state.Phase == events.PhaseReady && !s.state.Link.Unproven || s.state.Phase == events.PhaseTripped ||
 		s.state.Phase == events.PhaseStopped && !s.state.Wanted
-	if settled && len(s.state.Pending) > 0 {
-		s.Fatalf("%s, and %+v is without an outcome", s.state.Phase, s.state.Pending)
-	}
 	for _, c := range s.state.Pending {
-		if !c.Acted && s.state.Phase != events.PhaseStopped {
+		switch {
+		case c.Verb.Control() && s.controlling != "": // it is under way, or waits for the one that is
+		case settled:
+			s.Fatalf("%s, and %+v is without an outcome", s.state.Phase, c)
+		case !c.Acted && s.state.Phase != events.PhaseStopped:
 			s.Fatalf("%s, and %+v is not begun", s.state.Phase, c)
 		}
 	}
+}
+
+// controlled is IBC's answer to the control command that is under way.
+func (s *story) controlled(said string) connector.Input {
+	return connector.Controlled{CommandID: s.controlling, Said: said}
+}
+
+// refused is IBC's refusal of it.
+func (s *story) refused(code events.ErrorCode, why string) connector.Input {
+	return connector.Controlled{CommandID: s.controlling, Failure: &events.AnswerError{Code: code, Message: why}}
 }
 
 func (s *story) woke() connector.Woke {

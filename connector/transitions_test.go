@@ -128,6 +128,17 @@ var scenes = []scene{
 		s.record(draft)
 	}},
 	{"ready, connect accepted", func(s *story) { s.open(); accept(s, events.VerbConnect) }},
+	{"ready, control command accepted", func(s *story) { s.open(); accept(s, events.VerbReconnectData) }},
+	{"ready, control command begun", func(s *story) { s.open().command("pending", events.VerbReconnectData) }},
+	{"ready, control command begun, another accepted", func(s *story) {
+		s.open().command("begun", events.VerbReconnectData)
+		accept(s, events.VerbRestartGateway)
+	}},
+	{"ready, control command begun by a process that is gone", func(s *story) {
+		s.open().command("pending", events.VerbReconnectData)
+		s.controlling = ""
+		s.claim()
+	}},
 	{"waiting", waiting},
 	{"waiting, failures at the limit", func(s *story) {
 		waiting(s)
@@ -140,6 +151,8 @@ var scenes = []scene{
 	}},
 	{"waiting, connect accepted", func(s *story) { waiting(s); accept(s, events.VerbConnect) }},
 	{"tripped", tripped},
+	{"tripped, control command accepted", func(s *story) { s.trip(); accept(s, events.VerbRestartGateway) }},
+	{"tripped, control command begun", func(s *story) { s.trip().command("pending", events.VerbRestartGateway) }},
 	{"tripped, connect accepted", func(s *story) { s.trip(); accept(s, events.VerbConnect) }},
 	{"tripped, connect begun", func(s *story) {
 		s.trip().command("pending", events.VerbConnect)
@@ -161,6 +174,8 @@ var scenes = []scene{
 	{"waiting, budget cut", func(s *story) { waiting(s); cut100(s) }},
 	{"tripped, budget cut", func(s *story) { tripped(s); cut100(s) }},
 	{"stopped, budget cut", func(s *story) { stopped(s); cut100(s) }},
+	{"stopped by command, control command accepted", func(s *story) { stopped(s); accept(s, events.VerbRestartGateway) }},
+	{"stopped by command, control command begun", func(s *story) { stopped(s); s.command("pending", events.VerbRestartGateway) }},
 	{"stopped by shutdown", func(s *story) { s.open().give(connector.ShutDown{Reason: "terminated"}) }},
 }
 
@@ -284,6 +299,14 @@ var cues = []cue{
 	{"commanded to connect", commanded(events.VerbConnect)},
 	{"commanded to reconnect", commanded(events.VerbReconnect)},
 	{"commanded to disconnect", commanded(events.VerbDisconnect)},
+	{"commanded to restart the gateway", commanded(events.VerbRestartGateway)},
+	{"IBC said yes", func(s *story) connector.Input { return s.controlled("RESTART in progress") }},
+	{"IBC said no", func(s *story) connector.Input {
+		return s.refused(events.ErrorGatewayRefused, "RESTART already in progress")
+	}},
+	{"IBC said yes to another command", func(*story) connector.Input {
+		return connector.Controlled{CommandID: "another", Said: "RESTART in progress"}
+	}},
 	{"commanded the same again", func(*story) connector.Input {
 		return connector.Commanded{ID: "pending", Verb: events.VerbConnect}
 	}},

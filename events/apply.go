@@ -28,7 +28,7 @@ func (s State) Apply(r Recorded) State {
 		phase = PhaseWaiting
 		s.Wanted = true
 		s.RetryAt = e.RetryAt
-		s.Pending = acted(s.Pending, r.Causation)
+		s.Pending = acted(s.Pending, r.Causation, 0)
 
 	case *DialStarted:
 		phase = PhaseDialing
@@ -92,7 +92,7 @@ func (s State) Apply(r Recorded) State {
 		s.Counts.Losses++
 		s.OutageSince = r.Time.Add(-e.Away.Duration())
 		s.LastEnding = Ending{At: r.Time, Cause: e.Cause, Code: e.Code, Detail: e.Detail}
-		s.Pending = acted(s.Pending, r.Causation)
+		s.Pending = acted(s.Pending, r.Causation, 0)
 
 	case *BreakerOpened:
 		phase = PhaseTripped
@@ -109,7 +109,7 @@ func (s State) Apply(r Recorded) State {
 		s.Breaker = Breaker{}
 		s.Gateway = Gateway{}
 		s.OutageSince = zeroTime
-		s.Pending = acted(s.Pending, r.Causation)
+		s.Pending = acted(s.Pending, r.Causation, 0)
 
 	case *LinkWentDown:
 		s.Link = Link{Status: LinkDown, Since: r.Time, Code: e.Code, LostAt: r.Time}
@@ -224,11 +224,14 @@ func (s State) Apply(r Recorded) State {
 			Error: &AnswerError{Code: e.Code, Message: e.Message},
 		})
 
+	case *CommandBegun:
+		s.Pending = acted(s.Pending, e.CommandID, r.Epoch)
+
 	case *CommandCompleted:
-		s = s.concluded(e.CommandID, StatusCompleted, nil)
+		s = s.concluded(RecentCommand{CommandID: e.CommandID, Status: StatusCompleted, Said: e.Said})
 
 	case *CommandFailed:
-		s = s.concluded(e.CommandID, StatusFailed, &AnswerError{Code: e.Code, Message: e.Message})
+		s = s.concluded(RecentCommand{CommandID: e.CommandID, Status: StatusFailed, Error: &AnswerError{Code: e.Code, Message: e.Message}})
 
 	case *Unknown:
 	}
@@ -293,15 +296,15 @@ func (l Link) unproven(now, probeAt time.Time) Link {
 	return l
 }
 
-func (s State) concluded(id string, status AnswerStatus, why *AnswerError) State {
-	s.Pending = slices.DeleteFunc(slices.Clone(s.Pending), func(p PendingCommand) bool { return p.CommandID == id })
+func (s State) concluded(c RecentCommand) State {
+	s.Pending = slices.DeleteFunc(slices.Clone(s.Pending), func(p PendingCommand) bool { return p.CommandID == c.CommandID })
 	if len(s.Pending) == 0 {
 		s.Pending = nil // so that a fold and a decoded snapshot compare equal
 	}
 	s.Recent = slices.Clone(s.Recent)
 	for i := range s.Recent {
-		if s.Recent[i].CommandID == id {
-			s.Recent[i].Status, s.Recent[i].Error = status, why
+		if r := &s.Recent[i]; r.CommandID == c.CommandID {
+			r.Status, r.Error, r.Said = c.Status, c.Error, c.Said
 		}
 	}
 	return s
@@ -347,14 +350,15 @@ func (b Breaker) probeAgain(e *DialFailed) Breaker {
 	return b
 }
 
-// acted marks the command that caused an event as being carried out.
-func acted(pending []PendingCommand, commandID string) []PendingCommand {
+// acted marks a command as being carried out; epoch is 0 where it does not
+// matter by whom.
+func acted(pending []PendingCommand, commandID string, epoch uint64) []PendingCommand {
 	i := slices.IndexFunc(pending, func(p PendingCommand) bool { return p.CommandID == commandID })
 	if i < 0 {
 		return pending
 	}
 	pending = slices.Clone(pending)
-	pending[i].Acted = true
+	pending[i].Acted, pending[i].BegunEpoch = true, epoch
 	return pending
 }
 

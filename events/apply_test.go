@@ -32,6 +32,9 @@ func flat(t testing.TB, s State) map[string]string {
 	out := map[string]string{}
 	flatten(out, "", object(t, b))
 	for i, c := range s.Recent {
+		if c.Said != "" {
+			out[fmt.Sprintf("recent.%d.said", i)] = c.Said
+		}
 		out[fmt.Sprintf("recent.%d", i)] = fmt.Sprint(c.CommandID, " ", c.Verb, " ", c.Sequence, " ", c.Status, " ", c.Rejected, " ", c.Error)
 	}
 	return out
@@ -97,6 +100,11 @@ var (
 	mute    = append(greeted[:5:5], &DialFailed{Attempt: 1, Stage: PhaseGreeting, Cause: CauseMuteInGreeting, Failures: 1, RetryAt: after(9 * time.Second)})
 	asked   = append(opened[:6:6], &CommandAccepted{CommandID: "restart-7", Verb: VerbReconnect, Reason: "weekly restart"})
 )
+
+// controlled is a session while IBC is asked for a control command.
+var controlled = append(opened[:6:6],
+	&CommandAccepted{CommandID: "restart-8", Verb: VerbRestartGateway},
+	&CommandBegun{CommandID: "restart-8", Verb: VerbRestartGateway})
 
 func TestWhatEachEventChanges(t *testing.T) {
 	usfarm := Farm{Kind: FarmMarketData, Name: "usfarm"}
@@ -172,6 +180,9 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a command rejected", opened, Draft{Event: &CommandRejected{CommandID: "restart-7", Verb: VerbReconnect, Code: ErrorStopped, Message: "stopped"}}},
 		{"a command completed", asked, Draft{Event: &CommandCompleted{CommandID: "restart-7", Verb: VerbReconnect}}},
 		{"a command failed", asked, Draft{Event: &CommandFailed{CommandID: "restart-7", Verb: VerbReconnect, Code: ErrorTripped, Message: "tripped"}}},
+		{"a control command begun", controlled[:7], Draft{Event: controlled[7]}},
+		{"a claim while a control command is under way", controlled, Draft{Event: claimEvent()}},
+		{"a control command completed", controlled, Draft{Event: &CommandCompleted{CommandID: "restart-8", Verb: VerbRestartGateway, Said: "RESTART at 03:14 AM"}}},
 		{"an unknown event", opened, Draft{Event: &Unknown{Name: "ib.conn.state.moon_rose"}}},
 	}
 	var story strings.Builder

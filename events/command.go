@@ -11,10 +11,31 @@ const (
 	VerbReconnect  Verb = "reconnect"
 	VerbConnect    Verb = "connect"
 	VerbDisconnect Verb = "disconnect"
+
+	// The control commands; see [Verb.Control].
+	VerbReconnectData    Verb = "reconnect-data"
+	VerbReconnectAccount Verb = "reconnect-account"
+	VerbRestartGateway   Verb = "restart-gateway"
 )
 
 // Verbs lists every command.
-var Verbs = []Verb{VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect}
+var Verbs = []Verb{
+	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect,
+	VerbReconnectData, VerbReconnectAccount, VerbRestartGateway,
+}
+
+// Control says whether v is a control command: one that IBC, the program that
+// works the gateway's windows, carries out, and not the session. Such a command
+// can be asked for in every phase, and there is none where IBC is not
+// configured.
+func (v Verb) Control() bool {
+	switch v {
+	case VerbReconnectData, VerbReconnectAccount, VerbRestartGateway:
+		return true
+	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect:
+	}
+	return false
+}
 
 // Purpose says in words what v is for.
 func (v Verb) Purpose() string {
@@ -27,6 +48,12 @@ func (v Verb) Purpose() string {
 		return "be connected: undo disconnect, or force a probe of an open breaker"
 	case VerbDisconnect:
 		return "end the session and stay away until connect"
+	case VerbReconnectData:
+		return "have IBC reconnect the gateway to the data farms (its Ctrl-Alt-F)"
+	case VerbReconnectAccount:
+		return "have IBC reconnect the gateway to its account (its Ctrl-Alt-R)"
+	case VerbRestartGateway:
+		return "have IBC restart the gateway; mostly by its stored auto-restart time, which stays at that minute for every day to come"
 	}
 	return ""
 }
@@ -51,11 +78,21 @@ type CommandRejected struct {
 	Message   string    `json:"message"`
 }
 
-// CommandCompleted says that a command reached what it was for.
+// CommandBegun says that IBC is about to be asked for a control command. It is
+// stored before the first byte is sent, so that no command is asked for twice:
+// one that was begun by a process that ended is not begun again.
+type CommandBegun struct {
+	CommandID string `json:"command_id"`
+	Verb      Verb   `json:"verb"`
+}
+
+// CommandCompleted says that a command reached what it was for; a control
+// command, that IBC took it, which is all that IBC tells.
 type CommandCompleted struct {
 	CommandID string `json:"command_id"`
 	Verb      Verb   `json:"verb"`
-	Took      Millis `json:"took_ms"` // since it was accepted
+	Took      Millis `json:"took_ms"`        // since it was accepted
+	Said      string `json:"said,omitempty"` // IBC's own words, when it had any
 }
 
 // CommandFailed says that a command will not reach what it was for.
@@ -70,6 +107,7 @@ type CommandFailed struct {
 // Type returns the event's type.
 func (*CommandAccepted) Type() Type  { return "ib.conn.command.accepted" }
 func (*CommandRejected) Type() Type  { return "ib.conn.command.rejected" }
+func (*CommandBegun) Type() Type     { return "ib.conn.command.begun" }
 func (*CommandCompleted) Type() Type { return "ib.conn.command.completed" }
 func (*CommandFailed) Type() Type    { return "ib.conn.command.failed" }
 
@@ -79,6 +117,10 @@ func (e *CommandAccepted) check() error {
 
 func (e *CommandRejected) check() error {
 	return cmp.Or(given(e.CommandID != "", "command_id"), given(e.Verb != "", "verb"), given(e.Code != "", "code"))
+}
+
+func (e *CommandBegun) check() error {
+	return cmp.Or(given(e.CommandID != "", "command_id"), given(e.Verb != "", "verb"))
 }
 
 func (e *CommandCompleted) check() error { return given(e.CommandID != "", "command_id") }

@@ -61,6 +61,7 @@
 //	ib.conn.error.log_damaged          the log does not hold what it must hold
 //	ib.conn.command.accepted           a command was taken
 //	ib.conn.command.rejected           a command cannot be done as things stand
+//	ib.conn.command.begun              IBC is about to be asked for a control command
 //	ib.conn.command.completed          a command reached what it was for
 //	ib.conn.command.failed             a command will not reach what it was for
 //
@@ -84,7 +85,8 @@
 //     expire from the log. So they move nothing of the State but its Heartbeat,
 //     not even its time.
 //   - A command's causation is how Apply knows that the command has been acted
-//     on; there is no event for that alone.
+//     on; there is no event for that alone, but for control commands, whose
+//     effect is not one of ours.
 //   - Recent commands are in the State but not in its JSON: they are there to
 //     answer a repeated command, and would make every status answer large.
 //   - A claim is recognized by its kind, not its type, so that an older program

@@ -170,6 +170,7 @@ var prototypes = []func() Event{
 	func() Event { return new(LogDamaged) },
 	func() Event { return new(CommandAccepted) },
 	func() Event { return new(CommandRejected) },
+	func() Event { return new(CommandBegun) },
 	func() Event { return new(CommandCompleted) },
 	func() Event { return new(CommandFailed) },
 }

@@ -194,6 +194,7 @@ var broken = map[Type]map[string]string{
 	"ib.conn.error.log_damaged":       {"finding": "finding is missing"},
 	"ib.conn.command.accepted":        {"command_id": "command_id is missing", "verb": "verb is missing"},
 	"ib.conn.command.rejected":        {"command_id": "command_id is missing", "verb": "verb is missing", "code": "code is missing"},
+	"ib.conn.command.begun":           {"command_id": "command_id is missing", "verb": "verb is missing"},
 	"ib.conn.command.completed":       {"command_id": "command_id is missing"},
 	"ib.conn.command.failed":          {"command_id": "command_id is missing", "code": "code is missing"},
 }

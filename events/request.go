@@ -31,6 +31,11 @@ const (
 	ErrorShutdown   ErrorCode = "shutdown"    // the process is ending
 	ErrorBusy       ErrorCode = "busy"        // too many commands are waiting
 	ErrorInternal   ErrorCode = "internal"    // our fault
+
+	ErrorNotConfigured  ErrorCode = "not_configured"  // it takes IBC, which is not configured for the connection
+	ErrorGatewayRefused ErrorCode = "gateway_refused" // IBC was asked, and refused
+	ErrorIBCUnreachable ErrorCode = "ibc_unreachable" // IBC could not be asked: nothing was done
+	ErrorOutcomeUnknown ErrorCode = "outcome_unknown" // IBC was asked and did not answer: it may have been done
 )
 
 // Request is what a command takes, as JSON. An empty payload is an empty
@@ -151,6 +156,7 @@ type Answer struct {
 	CommandID  string       `json:"command_id,omitempty"` // the causationid of the events it leads to
 	AfterSeq   uint64       `json:"after_seq,omitempty"`  // the outcome is an event with a sequence above this one
 	Error      *AnswerError `json:"error,omitempty"`      // present when OK is false
+	Said       string       `json:"said,omitempty"`       // what IBC said to a control command, once that is known
 
 	// The rest is in the answer to status only.
 

@@ -192,6 +192,10 @@ type PendingCommand struct {
 	AcceptedAt time.Time `json:"accepted_at"`
 	// Acted is set once the event that begins to carry it out is in the log.
 	Acted bool `json:"acted"`
+	// BegunEpoch is the claim under which a control command was begun. Once
+	// another one stands, whoever asked IBC is gone, and what became of it is
+	// not known.
+	BegunEpoch uint64 `json:"begun_epoch,omitempty"`
 }
 
 // RecentCommand is what a command was answered, and what became of it.
@@ -202,6 +206,7 @@ type RecentCommand struct {
 	Status    AnswerStatus
 	Error     *AnswerError // of a rejection or a failure
 	Rejected  bool
+	Said      string // IBC's words to a control command that was completed
 }
 
 // NewState returns the state of a connection nothing has happened to yet.

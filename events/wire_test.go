@@ -142,7 +142,8 @@ func samples() []Event {
 		&LogDamaged{Finding: FindingMissing, Detail: "the log ends at sequence 38, but 41 had been stored: 3 events are gone", Expected: 41, Found: 38},
 		&CommandAccepted{CommandID: "restart-7", Verb: VerbReconnect, Reason: "weekly restart", UnderWay: true},
 		&CommandRejected{CommandID: "restart-7", Verb: VerbReconnect, Code: ErrorStopped, Message: "the connection was stopped by a disconnect command: send connect instead"},
-		&CommandCompleted{CommandID: "restart-7", Verb: VerbReconnect, Took: 250.75},
+		&CommandBegun{CommandID: "restart-7", Verb: VerbRestartGateway},
+		&CommandCompleted{CommandID: "restart-7", Verb: VerbRestartGateway, Took: 250.75, Said: "RESTART at 03:14 AM"},
 		&CommandFailed{CommandID: "restart-7", Verb: VerbReconnect, Code: ErrorTripped, Message: "the gateway did not let us in: nothing listens on the gateway's port", Took: 30_250},
 	}
 }

@@ -106,8 +106,10 @@ func say(r Recorded) string {
 		return sayCommand(e.Verb, e.CommandID, "accepted") + only(e.UnderWay, ", already under way") + with(": ", e.Reason)
 	case *CommandRejected:
 		return sayCommand(e.Verb, e.CommandID, "rejected") + with(": ", e.Message)
+	case *CommandBegun:
+		return sayCommand(e.Verb, e.CommandID, "begun: IBC is asked")
 	case *CommandCompleted:
-		return sayCommand(e.Verb, e.CommandID, "completed in "+e.Took.String())
+		return sayCommand(e.Verb, e.CommandID, "completed in "+e.Took.String()) + with("; IBC says: ", e.Said)
 	case *CommandFailed:
 		return sayCommand(e.Verb, e.CommandID, "failed after "+e.Took.String()) + with(": ", e.Message)
 	case *Unknown:

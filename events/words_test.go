@@ -85,6 +85,9 @@ var spoken = []Event{
 	&CommandAccepted{CommandID: "x2", Verb: VerbConnect, UnderWay: true},
 	&CommandRejected{CommandID: "x3", Verb: VerbReconnect, Code: ErrorStopped, Message: "the connection is stopped; connect it first"},
 	&CommandCompleted{CommandID: "x1", Verb: VerbReconnect, Took: 34},
+	&CommandBegun{CommandID: "x5", Verb: VerbRestartGateway},
+	&CommandCompleted{CommandID: "x5", Verb: VerbRestartGateway, Took: 34, Said: "RESTART at 03:14 AM"},
+	&CommandFailed{CommandID: "x6", Verb: VerbReconnectData, Code: ErrorGatewayRefused, Message: "IBC refused RECONNECTDATA: not now, DU1234567", Took: 34},
 	&CommandFailed{CommandID: "x4", Verb: VerbConnect, Code: ErrorTripped, Message: "the circuit breaker opened", Took: 200_000},
 	&Unknown{Name: "ib.conn.state.something_new"},
 }

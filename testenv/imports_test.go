@@ -18,7 +18,8 @@ import (
 var imports = map[string][]string{
 	"ibconn/events":         {},
 	"ibconn/connector":      {"ibconn/events"},
-	"ibconn/connector/tws":  {"ibconn/events", "ibconn/connector", "github.com/scmhub/ibapi", "github.com/rs/zerolog", "google.golang.org/protobuf"},
+	"ibconn/connector/tws":  {"ibconn/events", "ibconn/connector", "github.com/scmhub/ibapi", "github.com/rs/zerolog", "google.golang.org/protobuf", "golang.org/x/sys"},
+	"ibconn/connector/ibc":  {"ibconn/events", "ibconn/connector"},
 	"ibconn/bus":            {"ibconn/events", "github.com/nats-io", "github.com/rs/zerolog", "golang.org/x/sys"},
 	"ibconn/consumers":      {"ibconn/events", "ibconn/bus", "github.com/rs/zerolog"},
 	"ibconn/replay":         {"ibconn/events", "ibconn/bus", "ibconn/connector"},

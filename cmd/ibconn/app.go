@@ -28,6 +28,9 @@ type app struct {
 	Listen     string         // the embedded server's address; empty: none
 	Log        zerolog.Logger // for what is not an event: the bus' own words
 
+	// Control carries out the control commands; nil when there are none.
+	Control connector.Controller
+
 	// Ready, when set, is called once the bus can be reached, with its URL.
 	Ready func(url string)
 	// OnEvent is called for each event from then on, in order, on one goroutine.
@@ -80,6 +83,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 		Policy:     a.Policy,
 		Log:        writer,
 		Dialer:     &tws.Dialer{},
+		Control:    a.Control,
 		Instance:   instance,
 		Version:    version,
 		PID:        os.Getpid(),
@@ -111,7 +115,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	taken := make(chan struct{})
 	start("commands", func(ctx context.Context) error {
 		return bus.ServeCommands(ctx, nc, bus.CommandService{
-			Connection: a.Connection, Version: version, Verbs: commandSpecs(), Handle: runner.Handle,
+			Connection: a.Connection, Version: version, Verbs: commandSpecs(a.Control != nil), Handle: runner.Handle,
 			Started: func() { close(taken) },
 		})
 	})

@@ -74,8 +74,19 @@ func (v *verbCommand) Run(ctx context.Context, c console, k *kong.Context) error
 	if answer.Status == events.StatusAccepted {
 		next = "; follow it with: ibconn watch"
 	}
-	_, err = fmt.Fprintf(c.Out, "%s %s: %s (command %s%s)\n", verb, answer.Connection, answer.Status, answer.CommandID, next)
+	said := ""
+	if answer.Said != "" {
+		said = "; IBC says: " + answer.Said
+	}
+	_, err = fmt.Fprintf(c.Out, "%s %s: %s (command %s%s)%s\n", verb, answer.Connection, answer.Status, answer.CommandID, next, said)
 	return err
+}
+
+// controlVerbs are the commands that IBC carries out.
+type controlVerbs struct {
+	ReconnectData    verbCommand `cmd:"" help:"Have IBC reconnect the gateway to the data farms; takes run --ibc."`
+	ReconnectAccount verbCommand `cmd:"" help:"Have IBC reconnect the gateway to its account; takes run --ibc."`
+	RestartGateway   verbCommand `cmd:"" help:"Have IBC restart the gateway; mostly by its stored auto-restart time, which stays there; takes run --ibc."`
 }
 
 func firstError(errs ...error) error {
@@ -94,10 +105,14 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// commandSpecs describes the commands for "nats micro info".
-func commandSpecs() []bus.VerbSpec {
+// commandSpecs describes the commands for "nats micro info", those that take IBC
+// only where there is one.
+func commandSpecs(control bool) []bus.VerbSpec {
 	specs := make([]bus.VerbSpec, 0, len(events.Verbs))
 	for _, v := range events.Verbs {
+		if v.Control() && !control {
+			continue
+		}
 		specs = append(specs, bus.VerbSpec{
 			Verb:           v,
 			Description:    v.Purpose(),

@@ -105,6 +105,9 @@ func (d *doctorCommand) Run(ctx context.Context, c console) error {
 	if err == nil {
 		err = policy.Validate()
 	}
+	if err == nil {
+		_, err = d.controller()
+	}
 	if err != nil {
 		return usageError{err}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ibconn/connector"
+	"ibconn/connector/ibc"
 	"ibconn/consumers/loglines"
 	"ibconn/consumers/timeline"
 	"ibconn/events"
@@ -55,6 +56,17 @@ type runCommand struct {
 	WeekendProbe   time.Duration `help:"Between attempts inside a weekend window, once the breaker is open." default:"5m" env:"IBCONN_WEEKEND_PROBE"`
 	LoginAfter     time.Duration `help:"How long a gateway may give no session, or no link to IB, before a person is told to look at it." default:"3m" env:"IBCONN_LOGIN_AFTER"`
 	RepeatEvery    time.Duration `help:"How often a notice that goes on repeating is recorded, with its count." default:"1m" env:"IBCONN_REPEAT_EVERY"`
+
+	IBC string `name:"ibc" help:"HOST:PORT of the command server of the IBC that runs the gateway (its CommandServerPort, mostly 7462); adds reconnect-data, reconnect-account and restart-gateway. IBC must be on this machine (127.0.0.1), or list it in ControlFrom. Mind that restart-gateway mostly moves the gateway's stored auto-restart time, for every day to come. Off when empty." env:"IBCONN_IBC"`
+}
+
+// controller returns who carries out the control commands; nil when nobody does.
+func (r *runCommand) controller() (connector.Controller, error) {
+	if r.IBC == "" {
+		return nil, nil
+	}
+	client := &ibc.Client{Address: r.IBC}
+	return client, client.Validate()
 }
 
 func (r *runCommand) policy() (connector.Policy, error) {
@@ -124,6 +136,10 @@ func (r *runCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return usageError{err}
 	}
+	control, err := r.controller()
+	if err != nil {
+		return usageError{err}
+	}
 	log := r.logger(c)
 	show := func(e events.Recorded) { loglines.Write(log, e) }
 	if r.forPeople(c) {
@@ -133,6 +149,7 @@ func (r *runCommand) Run(ctx context.Context, c console) error {
 	a := &app{
 		Connection: connection,
 		Policy:     policy,
+		Control:    control,
 		Dir:        r.Data,
 		Listen:     r.Listen,
 		Log:        log,

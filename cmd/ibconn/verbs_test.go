@@ -18,7 +18,7 @@ import (
 func TestHelpNamesEveryVerb(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {}} {
 		out := cliOK(t, args...)
-		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "doctor", "gateway", "schema", "version"} {
+		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
 			if !strings.Contains(out, "\n  "+verb+" ") {
 				t.Errorf("ibconn %q does not name %s:\n%s", args, verb, out)
 			}
@@ -51,6 +51,7 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{runArgs(dir, "h:1", "--spare-client-ids", "18,17"), "client id 17: stands there twice"},
 		{runArgs(dir, "h:1", "--windows", "atlantis"), "atlantis"},
 		{runArgs(dir, "h:1", "--windows", "europe; reset daily 25:00-26:00 UTC"), "25:00"},
+		{runArgs(dir, "h:1", "--ibc", "7462"), `IBC's command server "7462": want HOST:PORT, such as 127.0.0.1:7462`},
 		{[]string{"status", "--connection", "A"}, `connection name "A"`},
 		{[]string{"watch", "--connection", "A"}, `connection name "A"`},
 		{[]string{"watch", "--since=-1h"}, "--since -1h0m0s: want how long ago"},

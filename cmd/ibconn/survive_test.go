@@ -86,16 +86,7 @@ func TestRepeatedNoticesAreCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			switch e := e.Event.(type) {
-			case *events.LinkWentDown:
-				counted++
-			case *events.GatewayReported:
-				if e.Code == 1100 {
-					counted++
-				}
-			case *events.GatewayRepeated:
-				counted += e.Count
-			}
+			counted += said(e.Event, 1100)
 		}
 		return counted >= n
 	})

@@ -18,6 +18,8 @@ type simulation struct {
 	askedTime       map[Request]time.Time
 	forgets         int
 	closeAfterStart bool
+	received        int // requests before startApi was accepted, itself included
+	breaches        int // of Config.MaxRate
 }
 
 // stream is a subscription that delivers by the clock. The time between is real time, not the gateway's Now.
@@ -119,15 +121,30 @@ func (s *session) fail(ctx context.Context, reqID, code int32, text string) {
 // receive decodes one frame, counts it, and answers it unless a rule says otherwise.
 func (s *session) receive(ctx context.Context, frame []byte) {
 	req, err := s.codec.decode(frame)
-	action, ruled := s.g.note(req)
+	tooMany, action, ruled := s.g.note(s, req)
 	s.log.Debug().Stringer("request", req.id).Int32("id", req.reqID).Msg("request")
 	switch {
+	case tooMany > 0:
+		s.breach(ctx, tooMany)
 	case err != nil:
 		s.fail(ctx, req.reqID, 320, "Error reading request. "+err.Error())
 	case ruled:
 		s.obey(ctx, action, req)
 	default:
 		s.answer(ctx, req)
+	}
+}
+
+// breachesAllowed is how many breaches of the rate end a session, the last of them included.
+const breachesAllowed = 3
+
+// breach answers a message that is one too many, and has no other effect but that the last one ends the session.
+func (s *session) breach(ctx context.Context, rate int) {
+	s.breaches++
+	s.log.Warn().Int("rate", rate).Int("breach", s.breaches).Msg("too many messages per second")
+	s.fail(ctx, -1, 100, fmt.Sprintf("Max rate of messages per second has been exceeded:max=%d rec=%d (%d)", s.g.cfg.MaxRate, rate, s.breaches))
+	if s.breaches >= breachesAllowed {
+		s.end(&ending{MaxRateBreached, flushed})
 	}
 }
 

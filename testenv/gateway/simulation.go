@@ -47,21 +47,22 @@ func (s *session) simulate(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case frame := <-s.frames:
-			s.forget()
+			s.heed()
 			s.receive(ctx, frame)
 		case <-timer.C:
-			s.forget()
 		}
 		s.deliver(ctx, time.Now())
 	}
 }
 
-// forget drops the subscriptions if that was asked for since it was last looked at.
-func (s *session) forget() {
-	if told := s.current().forgets; told != s.forgets {
-		s.forgets = told
+// heed drops the subscriptions if that was asked for since it was last looked at, and returns the flow that holds now.
+func (s *session) heed() flow {
+	f := s.current()
+	if f.forgets != s.forgets {
+		s.forgets = f.forgets
 		clear(s.streams)
 	}
+	return f
 }
 
 func (s *session) untilNext() time.Duration {
@@ -91,14 +92,14 @@ func (s *session) deliver(ctx context.Context, now time.Time) {
 		}
 		return due
 	})
-	silent := s.current().silent
+	f := s.heed() // with the data of a link that is back nothing is sent for a subscription lost with it
 	for _, st := range s.streams {
 		if st.next.After(now) {
 			continue
 		}
 		periods := 1 + int(now.Sub(st.next)/st.every)
 		st.next = st.next.Add(time.Duration(periods) * st.every)
-		if messages := st.emit(periods); !silent {
+		if messages := st.emit(periods); !f.silent && !f.lost {
 			s.send(ctx, messages...)
 		}
 	}
@@ -169,6 +170,9 @@ func (s *session) answer(ctx context.Context, req request) {
 	}
 	if !s.started { // IB: what is sent before the API has started may be dropped
 		s.log.Warn().Stringer("request", req.id).Msg("request before startApi is ignored")
+		return
+	}
+	if s.unanswerable(ctx, req) {
 		return
 	}
 	switch m := req.body.(type) {
@@ -270,11 +274,7 @@ func (s *session) start(ctx context.Context, client int32) {
 		s.end(&ending{ClosedAfterStart, flushed})
 		return
 	}
-	greeting := []proto.Message{s.g.accounts()}
-	for _, farm := range farms {
-		greeting = append(greeting, s.g.problem(-1, farm.code, farm.text))
-	}
-	s.send(ctx, append(greeting, s.g.nextID())...)
+	s.g.greet(s)
 }
 
 // mayAskTime is false for a question asked again too soon, which IB leaves without an answer.

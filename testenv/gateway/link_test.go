@@ -38,8 +38,13 @@ func TestLostLinkLeavesWhatNeedsItWithoutAnAnswer(t *testing.T) {
 	p.drain()
 	n := p.needsTheLink()
 	for _, c := range []struct{ request, answer string }{ // answers come in the order of the requests
-		{"49 1", "49 1"}, {"8 1 1", "9 1"}, {"17 1", "15 1"}, {"61 1", "62 1"},
-		{"2 2 53", "4 2 53 300"}, {"98 54", "4 2 54 300"}, {"51 1 55", "4 2 55 300"}, // nothing was subscribed
+		{"49 1", "49 1"},
+		{"8 1 1", "9 1"},
+		{"17 1", "15 1"},
+		{"61 1", "62 1"},
+		{"2 2 53", "4 2 53 300"}, // nothing was subscribed
+		{"98 54", "4 2 54 300"},
+		{"51 1 55", "4 2 55 300"},
 	} {
 		p.say(strings.Fields(c.request)...)
 		if got := strings.Join(p.expect(), " "); !strings.HasPrefix(got, c.answer) {

@@ -44,7 +44,6 @@ func TestMessageOverTheRateIsAnsweredWith100AndHasNoOtherEffect(t *testing.T) {
 func TestThirdBreachEndsTheSession(t *testing.T) {
 	g := gateway.Start(t, gateway.Config{MaxRate: 10, IDLinger: time.Hour})
 	p, other := started(t, g, 7), started(t, g, 8)
-	aSecondLater()
 	p.write(ids(60))
 	var breaches []string
 	for {

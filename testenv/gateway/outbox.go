@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -70,9 +69,9 @@ func (o *outbox) take(lag time.Duration) (buf []byte, due time.Duration) {
 		}
 		ready, size = ready+1, size+s.bytes
 	}
-	buf, o.said = o.buf[:size:size], slices.Delete(o.said, 0, ready)
-	if o.buf = o.buf[size:]; len(o.said) == 0 {
-		o.buf, due = nil, 0
+	buf, o.buf, o.said = o.buf[:size:size], o.buf[size:], o.said[ready:]
+	if len(o.said) == 0 {
+		o.buf, o.said, due = nil, nil, 0
 	}
 	o.mu.Unlock()
 	signal(o.room)

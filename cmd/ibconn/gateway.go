@@ -16,6 +16,7 @@ type gatewayCommand struct {
 	Listen        string        `help:"Where to listen; port 0 takes a free one." default:"127.0.0.1:4002" env:"IBCONN_GATEWAY_LISTEN"`
 	ServerVersion int           `help:"The highest version to speak: 176 for text, 213 to 225 for protobuf." default:"225" env:"IBCONN_SERVER_VERSION"`
 	IDLinger      time.Duration `name:"id-linger" help:"How long a client id stays in use after a cut." default:"2s" env:"IBCONN_ID_LINGER"`
+	MaxRate       int           `help:"Messages per second, of all clients together, before error 100; the third breach ends a session; 0 for no limit." default:"50" env:"IBCONN_MAX_RATE"`
 	Scenario      string        `help:"File of faults to play, from the start on." placeholder:"FILE" env:"IBCONN_SCENARIO" type:"path"`
 	Accounts      string        `help:"Account ids, parted by commas." default:"DU1234567" env:"IBCONN_ACCOUNTS"`
 	Debug         bool          `help:"Log each request too."`
@@ -33,7 +34,7 @@ func (g *gatewayCommand) Run(ctx context.Context, c console) error {
 		return usageError{err}
 	}
 	gw, err := gateway.New(gateway.Config{
-		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), IDLinger: g.IDLinger, Log: log,
+		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), IDLinger: g.IDLinger, MaxRate: g.MaxRate, Log: log,
 	})
 	if err != nil {
 		return usageError{err}

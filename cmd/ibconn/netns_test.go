@@ -89,6 +89,35 @@ func TestABlackHoledNetworkIsFound(t *testing.T) {
 	}
 }
 
+// BenchmarkDetectionOfABlackHole is the case of BenchmarkDetection in which every
+// packet vanishes. The program is in a network of its own, so what is measured
+// is the time until it prints the event, which is after the event was stored.
+// Each round takes about 7 seconds, whatever -benchtime says.
+func BenchmarkDetectionOfABlackHole(b *testing.B) {
+	const rounds = 5
+	w := newWire(b)
+	w.start(w.far, "gateway", "--listen", farIP+":4002").out.find(b, `address=(\S+)`)
+	p := w.start(w.near, runArgs(b.TempDir(), farIP+":4002", append(quickArgs, "--stable-after", "0s")...)...)
+	printed := func(event string, n int) {
+		b.Helper()
+		within(b, event, func() bool { return strings.Count(p.out.String(), `"event":"state.`+event+`"`) >= n })
+	}
+	printed("session_opened", 1)
+	var took []time.Duration
+	for b.Loop() {
+		for range rounds {
+			cut := time.Now()
+			w.cut()
+			printed("session_lost", len(took)+1)
+			took = append(took, time.Since(cut))
+			w.mend()
+			printed("session_opened", len(took)+1)
+		}
+	}
+	report(b, took)
+	b.ReportMetric(silenceBound.Seconds()*1000, "bound-ms")
+}
+
 // firstOf returns the first event of type E, when it happened, and what follows it.
 func firstOf[E events.Event](t *testing.T, all []bus.Entry) (E, time.Time, []bus.Entry) {
 	t.Helper()
@@ -105,7 +134,7 @@ func firstOf[E events.Event](t *testing.T, all []bus.Entry) (E, time.Time, []bus
 // wire is two network namespaces with a link between them, and nothing else:
 // the machine's own network neither sees nor is seen by them.
 type wire struct {
-	t         *testing.T
+	t         testing.TB
 	near, far string // the names of the namespaces
 }
 
@@ -114,7 +143,7 @@ const nearIP, farIP = "10.77.0.1", "10.77.0.2"
 
 // newWire makes a wire that lasts as long as the test. Where that cannot be
 // done, the test is skipped; in CI only for want of root or of the ip command.
-func newWire(t *testing.T) *wire {
+func newWire(t testing.TB) *wire {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
 		t.Skip("needs root, and ip of iproute2, to make network namespaces")

@@ -27,6 +27,9 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 	if out := cliOK(t, "run", "--help"); !containsAll(out, "--client-id", "$IBCONN_CLIENT_ID", "127.0.0.1:4002") {
 		t.Errorf("run --help does not tell flag, environment and default:\n%s", out)
 	}
+	if out := cliOK(t, "gateway", "--help"); !containsAll(out, "--max-rate=50", "$IBCONN_MAX_RATE", "error 100", "0 for no limit") {
+		t.Errorf("gateway --help does not tell of the rate:\n%s", out)
+	}
 }
 
 func TestWrongWordsAreAUsageError(t *testing.T) {
@@ -60,6 +63,7 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"schema", "show", "ib.conn.state.exploded"}, `there is no schema "ib.conn.state.exploded": there are ib.conn.claimed.epoch_began`},
 		{[]string{"gateway", "--scenario", scenario}, scenario + `: scenario: line 2: "explode" is not a fault; allowed are `},
 		{[]string{"gateway", "--scenario", "/no/such/file"}, "/no/such/file: no such file"},
+		{[]string{"gateway", "--max-rate=-1"}, "most messages per second are -1, must be 0 for no limit"},
 		{[]string{"gateway", "--server-version", "200000"}, "server version is 200000, must be 176 to 225"},
 		{runArgs(t.TempDir(), "127.0.0.1:1", "--listen", "0.0.0.0:4222"), "not a loopback address"},
 	} {

@@ -7,8 +7,8 @@
 //
 //	g := gateway.Start(t, gateway.Config{ServerVersion: 176}) // ends, and checks for leaks, with the test
 //	client.Connect(g.Addr())
-//	g.Error(-1, 1100, "Connectivity between IBKR and Trader Workstation has been lost.")
-//	g.Silence(true)                                              // no data any more
+//	g.Error(-1, 2103, "Market data farm connection is broken:usfarm")
+//	g.LoseLink(true)                                             // 1100, and what needs IB's servers gets no answer
 //	g.Reset()                                                    // and now the connection is gone too
 //	g.On(gateway.ReqCurrentTime, 1, gateway.Drop())              // the next heartbeat gets no answer
 //	if n := g.Stats().Foreign; n > 0 { ... }                     // somebody dialled without a handshake
@@ -24,7 +24,7 @@
 //
 // # What it answers
 //
-// After startApi: managedAccounts, farm notices 2104, 2106 and 2158, nextValidId. Then
+// After startApi: managedAccounts, farm notices 2104, 2106 and 2158, or 2110 without a link, nextValidId. Then
 //
 //   - reqCurrentTime and reqCurrentTimeInMillis, each at most once per Config.TimeSpacing: IB does not answer sooner;
 //   - reqMktData: parameters, data type, a tick of every kind, then bid, ask and last in turn; snapshots; reqMarketDataType
@@ -41,16 +41,23 @@
 // other requests get a 321 that says so. Requests that would act on an order get the 321 of a read-only API and are
 // counted by Orders.
 //
+// With Config.MaxRate, a message over that many within any one second is answered with error 100, which says how many came
+// and which breach of its session it is, and has no other effect; the third breach ends the session, as in IB's "reject" mode.
+// Every message after the hello counts, startApi and what is in breach included. Each message over the rate is a breach, so
+// that one burst of three too many ends a session; reports of real gateways, such as "max=50 rec=138 (1)", show that they look
+// less often. IB's page words the limit per client connection; here it is that of all clients together, since others saw
+// gateways hang on less.
+//
 // Prices depend on Config.Seed, the instrument and the time, and on nothing else: every client sees the same
 // market, a real-time bar equals the bar of history for the same time, and longer bars add up from shorter ones. The
 // market never closes, so useRTH changes nothing.
 //
 // # Faults
 //
-// Of the port: Refuse, OnAccept, Restart. Of sessions, each for all or for some client ids: FIN, Reset, BurstThenFIN,
-// CutMidFrame, OverlongFrame, Garbage, Error, Stall, Drip, Silence, Forget. Of single requests: On with Drop, Delay,
-// ReplyError or Hang. Faults take effect in the order in which they are called. The ones that last also hold for
-// connections accepted later, unless they were meant for certain clients.
+// Of the port: Refuse, OnAccept, Restart. Of the link to IB's servers: LoseLink, RestoreLink, Mislead. Of sessions, each for
+// all or for some client ids: FIN, Reset, BurstThenFIN, CutMidFrame, OverlongFrame, Garbage, Error, Stall, Drip, Lag, Silence,
+// Forget. Of single requests: On with Drop, Delay, ReplyError or Hang. Faults take effect in the order in which they are
+// called. The ones that last also hold for connections accepted later, unless they were meant for certain clients.
 //
 // # Scenarios
 //
@@ -65,19 +72,17 @@
 //	fin                           stall TIME           refuse TIME         accept mute for TIME
 //	reset                         forget               garbage BYTES       accept mute-after-greeting for TIME
 //	burst TICKS                   cut                  overlong            accept close-after-startapi for TIME
-//	drip BYTES TIME for TIME
+//	drip BYTES TIME for TIME      mislead TIME         lag DELAY for TIME  link MODE for TIME
 //
-// All but restart, refuse and accept may end in client and one or more ids. With repeat, the scenario starts again
-// and again. This is testdata/bad-night.scenario:
+// The modes of link are lost and data-lost, with 1100 and at the end 1102 or 1101, and silently-lost and silently-data-lost,
+// without a word. All but restart, refuse, accept, link and mislead may end in client and one or more ids. With repeat, the
+// scenario starts again and again. This is testdata/bad-night.scenario:
 //
 //	# A bad night: farms flap, the link goes, IB resets, the gateway restarts, and comes back only half.
 //	at 5s   error -1 2103 "Market data farm connection is broken:usfarm"
 //	at 5s   silence 3s
 //	at 8s   error -1 2104 "Market data farm connection is OK:usfarm"
-//	at 12s  error -1 1100 "Connectivity between IBKR and Trader Workstation has been lost."
-//	at 12s  silence 8s
-//	at 20s  forget                 # what 1101 means: the subscriptions are gone
-//	at 20s  error -1 1101 "Connectivity between IBKR and Trader Workstation has been restored - data lost."
+//	at 12s  link data-lost for 8s  # 1100, and 1101 when it is back
 //	at 26s  stall 6s               # frozen: connected, and not a word
 //	at 36s  reset
 //	at 42s  restart 4s             # the daily one
@@ -85,13 +90,14 @@
 //	at 58s  burst 200              # last words in a hurry
 //	at 66s  cut
 //	at 74s  drip 7 20ms for 3s
+//	at 77s  lag 300ms for 3s
 //	at 80s  garbage 64
 //	repeat every 90s
 //
 // # Guarantees
 //
-// Memory is bounded: a client's frames may have 1 MiB, its hello 64 KiB; the simulation waits when 1 MiB is unwritten; a
-// client that takes nothing for 10 s is cut off. Everything ends with the context of Run, which waits for it.
+// Memory is bounded: a client's frames may have 1 MiB, its hello 64 KiB; the simulation waits when 1 MiB is unwritten, lagged or
+// not; a client that takes nothing for 10 s is cut off. Everything ends with the context of Run, which waits for it.
 //
 // # Non-obvious
 //
@@ -99,7 +105,15 @@
 //     and a client that comes back sooner meets 326, as with a real gateway. The default is 0: tests ask for it.
 //   - A session that the gateway ends is drained for up to a second: a socket closed with unread bytes would send RST.
 //   - While refusing, the port stays bound without listening, so that no other process is given it.
-//   - Error only says what it says. 1100 does not stop the data and 1101 does not drop subscriptions: Silence and Forget do.
+//   - Error only says what it says. 1100 does not stop the data and 1101 does not drop subscriptions: LoseLink and RestoreLink
+//     do, and so do Silence and Forget without a word.
+//   - What is asked for while the link is lost is not asked again when it is back: a subscription placed then is never made, and
+//     a cancel of it gets 300. A tick that was being sent when the link was lost may follow the 1100.
+//   - A gateway that has lost its link still answers the time, ids and accounts: a heartbeat proves the session, not the link.
+//   - Messages are counted when they are taken up. Those that waited for a stalled session, or for one that was making years of
+//     bars, are counted together, and may be too many together.
+//   - Under Lag a session that the gateway ends stays open, and its client id in use, until its FIN was due. With a lag of d one
+//     client can be sent at most 1 MiB each d.
 //   - Config.Now moves what the gateway says, not how long it waits. With BarEvery below 5 s real-time bars run ahead of
 //     the clock, five seconds each.
 //   - Bars of more than a day are added up from all the five second bars in them: ten years take seconds, and are the limit.

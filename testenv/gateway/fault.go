@@ -221,6 +221,14 @@ func (g *Gateway) Drip(n int, every time.Duration, clients ...int) int {
 	return g.divert(func(f *flow) { f.drip, f.every = max(n, 0), every }, clients)
 }
 
+// Lag makes everything that is said from then on, or is not written yet, arrive d later than it was said, in order: answers,
+// data, the handshake, and a FIN behind them, but no RST. What clients send is read at once. It is latency and not a slow
+// line: up to 1 MiB can be under way, beyond which the simulation waits. 0 or less ends it, and what is under way arrives at
+// once. Without clients it holds for new connections too.
+func (g *Gateway) Lag(d time.Duration, clients ...int) int {
+	return g.divert(func(f *flow) { f.lag = max(d, 0) }, clients)
+}
+
 // Silence makes subscriptions deliver nothing, or deliver again; requests are answered all the while. This is what a lost
 // farm or link looks like, and also a subscription that has died without a word.
 func (g *Gateway) Silence(on bool, clients ...int) int {
@@ -236,6 +244,10 @@ func (g *Gateway) Forget(clients ...int) int {
 func (g *Gateway) divert(change func(*flow), clients []int) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.divertLocked(change, clients)
+}
+
+func (g *Gateway) divertLocked(change func(*flow), clients []int) int {
 	if len(clients) == 0 {
 		change(&g.flow)
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	Location       *time.Location   // the gateway's time zone; default UTC
 	IDLinger       time.Duration    // how long a client id stays in use after its session ended other than by the client's FIN; default 0
 	MaxClients     int              // default 32, as IB's
+	MaxRate        int              // messages within any one second, from all clients together, before error 100; default 0 for no limit. IB's is 50
 	TimeSpacing    time.Duration    // a time asked for again within it gets no answer; default 1 s as IB's, negative for none
 	TicksPerSecond float64          // ticks of each market data or tick-by-tick subscription; default 4, up to 1e6
 	BarEvery       time.Duration    // time between real-time bars; default 5 s. Each stands for 5 s however fast they come
@@ -62,6 +63,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("gateway: first order id is %d, must be 1 to %d", c.FirstOrderID, math.MaxInt32-1)
 	case c.MaxClients < 1 || c.IDLinger < 0 || c.BarEvery < time.Millisecond:
 		return c, errors.New("gateway: at least one client must be allowed, the id linger be 0 or more, and bars be 1 ms or more apart")
+	case c.MaxRate < 0:
+		return c, fmt.Errorf("gateway: the most messages per second are %d, must be 0 for no limit, or more", c.MaxRate)
 	case !(c.TicksPerSecond >= 0.001 && c.TicksPerSecond <= maxTicksPerSecond):
 		return c, fmt.Errorf("gateway: %v ticks per second, must be 0.001 to %v", c.TicksPerSecond, maxTicksPerSecond)
 	}
@@ -121,7 +124,7 @@ func New(cfg Config) (*Gateway, error) {
 		listening: make(chan struct{}),
 		sessions:  make(map[*session]struct{}),
 		ids:       make(map[int32]hold),
-		stats:     Stats{Requests: make(map[Request]int), Ended: make(map[Cause]int)},
+		stats:     Stats{Requests: make(map[Request]int), ByClient: make(map[int]int), Ended: make(map[Cause]int)},
 	}, nil
 }
 
@@ -285,6 +288,7 @@ func (g *Gateway) claim(s *session, client int32) claimed {
 	}
 	g.ids[client] = hold{owner: s}
 	g.stats.Started++
+	g.countClientLocked(client, s.received)
 	s.mu.Lock()
 	s.client, s.started = client, true
 	s.mu.Unlock()

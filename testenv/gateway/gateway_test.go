@@ -205,6 +205,7 @@ func TestConfigurationOutOfRangeIsRefused(t *testing.T) {
 		{FirstOrderID: -1},
 		{MaxClients: -1},
 		{IDLinger: -1},
+		{MaxRate: -1},
 		{TicksPerSecond: -1},
 		{TicksPerSecond: 1e9},
 		{BarEvery: 1},

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 const (
@@ -12,10 +13,18 @@ const (
 
 // outbox holds what is to be written to one client. Frames gather in one buffer, so that a flood costs few system calls.
 type outbox struct {
-	mu   sync.Mutex
-	buf  []byte
-	more chan struct{} // holds a token while there is something to take
-	room chan struct{} // holds a token after something was taken
+	mu     sync.Mutex
+	buf    []byte
+	said   []said // the parts of buf, in order
+	sealed bool
+	more   chan struct{} // holds a token while there is something to take
+	room   chan struct{} // holds a token after something was taken
+}
+
+// said is when some bytes were added.
+type said struct {
+	at    time.Time
+	bytes int
 }
 
 func newOutbox() *outbox {
@@ -38,9 +47,10 @@ func (o *outbox) force(frames []byte) bool { return o.add(frames, outboxMax-len(
 
 func (o *outbox) add(frames []byte, limit int) bool {
 	o.mu.Lock()
-	fits := len(o.buf) <= limit
+	fits := len(o.buf) <= limit && !o.sealed
 	if fits {
 		o.buf = append(o.buf, frames...)
+		o.said = append(o.said, said{time.Now(), len(frames)})
 	}
 	o.mu.Unlock()
 	if fits {
@@ -49,14 +59,30 @@ func (o *outbox) add(frames []byte, limit int) bool {
 	return fits
 }
 
-// take returns everything that is to be written.
-func (o *outbox) take() []byte {
+// take returns what was added lag ago or earlier, and how long until the next addition is due, 0 if there is none.
+func (o *outbox) take(lag time.Duration) (buf []byte, due time.Duration) {
 	o.mu.Lock()
-	buf := o.buf
-	o.buf = nil
+	now, ready, size := time.Now(), 0, 0
+	for _, s := range o.said {
+		if due = s.at.Add(lag).Sub(now); due > 0 {
+			break
+		}
+		ready, size = ready+1, size+s.bytes
+	}
+	buf, o.buf, o.said = o.buf[:size:size], o.buf[size:], o.said[ready:]
+	if len(o.said) == 0 {
+		o.buf, o.said, due = nil, nil, 0
+	}
 	o.mu.Unlock()
 	signal(o.room)
-	return buf
+	return buf, due
+}
+
+// seal adds the end of the stream, which is due like any addition, and after which there is none.
+func (o *outbox) seal() {
+	o.mu.Lock()
+	o.said, o.sealed = append(o.said, said{at: time.Now()}), true
+	o.mu.Unlock()
 }
 
 func signal(c chan struct{}) {

@@ -127,6 +127,13 @@ var acceptModes = []struct {
 	{"close", CloseAtOnce}, {"mute", StayMute}, {"mute-after-greeting", MuteAfterGreeting}, {"close-after-startapi", CloseAfterStartAPI},
 }
 
+var linkModes = []struct {
+	name             string
+	dataLost, notice bool
+}{
+	{"lost", false, true}, {"data-lost", true, true}, {"silently-lost", false, false}, {"silently-data-lost", true, false},
+}
+
 // verbs are all faults, as the package comment lists them.
 var verbs = []verb{
 	{"error", `ID CODE "TEXT"`, true, func(a *arguments) fault {
@@ -157,6 +164,40 @@ var verbs = []verb{
 			return g.Drip(n, every, clients...)
 		})
 	}},
+	{"lag", "DELAY for TIME", true, func(a *arguments) fault {
+		delay := a.duration(time.Millisecond)
+		return lasting(a.forTime(), func(g *Gateway, on bool, clients ...int) int {
+			if !on {
+				return g.Lag(0, clients...)
+			}
+			return g.Lag(delay, clients...)
+		})
+	}},
+	{"link", "MODE for TIME", false, func(a *arguments) fault {
+		var names []string
+		for _, m := range linkModes {
+			names = append(names, m.name)
+		}
+		i, ok := a.oneOf(names, "a mode", "a way to lose the link")
+		if !ok {
+			return fault{}
+		}
+		m := linkModes[i]
+		return lasting(a.forTime(), func(g *Gateway, on bool, _ ...int) int {
+			if on {
+				g.LoseLink(m.notice)
+			} else {
+				g.RestoreLink(m.dataLost, m.notice)
+			}
+			return 0
+		})
+	}},
+	{"mislead", "TIME", false, func(a *arguments) fault {
+		return lasting(a.duration(time.Millisecond), func(g *Gateway, on bool, _ ...int) int {
+			g.Mislead(on)
+			return 0
+		})
+	}},
 	{"refuse", "TIME", false, func(a *arguments) fault {
 		return fault{begin: refusing(true), finish: refusing(false), lasts: a.duration(time.Millisecond)}
 	}},
@@ -169,10 +210,8 @@ var verbs = []verb{
 		for _, m := range acceptModes {
 			names = append(names, m.name)
 		}
-		name := a.word("a mode: " + strings.Join(names, ", "))
-		i := slices.Index(names, name)
-		if i < 0 {
-			a.fail(fmt.Errorf("%q is not a mode of accepting; allowed are %s", name, strings.Join(names, ", ")))
+		i, ok := a.oneOf(names, "a mode", "a mode of accepting")
+		if !ok {
 			return fault{}
 		}
 		return fault{begin: accepting(acceptModes[i].mode), finish: accepting(Normal), lasts: a.forTime()}
@@ -300,6 +339,17 @@ func (a *arguments) take(wanted string) (word, bool) {
 func (a *arguments) word(wanted string) string {
 	w, _ := a.take(wanted)
 	return w.text
+}
+
+// oneOf reads one of some names and returns which.
+func (a *arguments) oneOf(names []string, wanted, what string) (int, bool) {
+	allowed := strings.Join(names, ", ")
+	w, ok := a.take(wanted + ": " + allowed)
+	i := slices.Index(names, w.text)
+	if ok && i < 0 {
+		a.fail(fmt.Errorf("%s is not %s; allowed are %s", w, what, allowed))
+	}
+	return i, a.err == nil
 }
 
 func (a *arguments) keyword(k string) {

@@ -44,7 +44,8 @@ func TestScenarioIsReadInTheOrderInWhichItHappens(t *testing.T) {
 func TestEveryFaultOfAScenarioIsRead(t *testing.T) {
 	for _, line := range []string{
 		`error -1 1100 "text"`, `error 5 354 "" client 3`, "fin", "fin client 1", "reset", "cut", "overlong", "forget", "burst 200",
-		"garbage 64", "stall 4s", "silence 4s", "drip 1 50ms for 3s", "drip 1 50ms for 3s client 9", "refuse 2s", "restart 1m30s",
+		"garbage 64", "lag 300ms for 3s", "lag 1s for 3s client 9", "link lost for 3s", "link data-lost for 3s",
+		"link silently-lost for 3s", "link silently-data-lost for 3s", "mislead 3s", "stall 4s", "silence 4s", "drip 1 50ms for 3s", "drip 1 50ms for 3s client 9", "refuse 2s", "restart 1m30s",
 		"accept close for 3s", "accept mute for 3s", "accept mute-after-greeting for 3s", "accept close-after-startapi for 3s",
 	} {
 		if _, err := ParseScenario(strings.NewReader("at 1s " + line)); err != nil {
@@ -73,6 +74,14 @@ func TestMistakesInAScenarioAreNamedWithLineWordAndWhatIsAllowed(t *testing.T) {
 		{"at 2s restart 3s client 7", `line 1: "client" is one word too many (the form is: at TIME restart TIME)`},
 		{"at 2s burst 0", `line 1: "0" is not a number from 1 to 1000000`},
 		{"at 2s accept nobody for 3s", `line 1: "nobody" is not a mode of accepting; allowed are close, mute, mute-after-greeting, close-after-startapi`},
+		{"at 2s accept", `line 1: after "accept" there must be a mode: close, mute, mute-after-greeting, close-after-startapi (the form is`},
+		{"at 2s link down for 3s", `line 1: "down" is not a way to lose the link; allowed are lost, data-lost, silently-lost, silently-data-lost`},
+		{"at 2s link", `line 1: after "link" there must be a mode: lost, data-lost, silently-lost, silently-data-lost (the form is: at TIME link MODE for TIME)`},
+		{"at 2s link lost 3s", `line 1: "3s" stands where only for is allowed`},
+		{"at 2s link lost for 3s client 7", `line 1: "client" is one word too many (the form is: at TIME link MODE for TIME)`},
+		{"at 2s lag for 3s", `line 1: "for" is not a time from 1ms`},
+		{"at 2s lag 300ms", `line 1: after "300ms" there must be for (the form is: at TIME lag DELAY for TIME [client ID...])`},
+		{"at 2s mislead for 3s", `line 1: "for" is not a time from 1ms`},
 		{"at 2s accept close 3s", `line 1: "3s" stands where only for is allowed`},
 		{"repeat 30s", `line 1: "30s" stands where only every is allowed`},
 		{"repeat every 30s\nrepeat every 30s", `line 2: repeat stands already in line 1`},
@@ -124,6 +133,50 @@ func TestScenarioPlaysByTheClock(t *testing.T) {
 	})
 }
 
+func TestScenarioLosesTheLinkAndLags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{}) // not listening: only its switches are looked at
+		if err != nil {
+			t.Fatal(err)
+		}
+		sc, err := ParseScenario(strings.NewReader(`
+			at 1s link lost for 1s
+			at 3s link data-lost for 1s
+			at 5s link silently-lost for 1s
+			at 5s mislead 1s
+			at 7s link silently-data-lost for 1s
+			at 7s lag 300ms for 1s
+		`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var played error
+		done := make(chan struct{})
+		go func() { played = g.Play(t.Context(), sc); close(done) }()
+		time.Sleep(500 * time.Millisecond)
+		var got []string
+		for range 9 { // at 0.5 s, 1.5 s ...
+			synctest.Wait()
+			g.mu.Lock()
+			f := g.flow
+			got = append(got, fmt.Sprint(f.lost, f.lost && f.noticed, f.misleads, f.forgets, f.lag))
+			g.mu.Unlock()
+			time.Sleep(time.Second)
+		}
+		<-done
+		want := []string{
+			"false false false 0 0s",
+			"true true false 0 0s", "false false false 0 0s",
+			"true true false 0 0s", "false false false 1 0s",
+			"true false true 1 0s", "false false false 1 0s",
+			"true false false 1 300ms", "false false false 2 0s",
+		}
+		if !slices.Equal(got, want) || played != nil {
+			t.Errorf("lost, with notice, misleading, forgotten, lag by the second:\n%q, %v, want\n%q", got, played, want)
+		}
+	})
+}
+
 func TestScenarioReachesTheSessions(t *testing.T) {
 	g := Start(t, Config{})
 	sc, err := ParseScenario(strings.NewReader("at 0s refuse 1ms\nat 2ms restart 1ms"))
@@ -167,6 +220,7 @@ func FuzzScenarioIsReadOrRefused(f *testing.F) {
 	f.Add("at 1s error -1 1 \"\\xff\"#")
 	f.Add("at 9223372036s stall 9223372036s")
 	f.Add("repeat every 1ms")
+	f.Add("at 1s link data-lost for 1s\nat 1s lag 1ms for 1s client 1\nat 2s mislead 1ms")
 	f.Fuzz(func(t *testing.T, s string) {
 		sc, err := ParseScenario(strings.NewReader(s))
 		if err != nil {

@@ -40,6 +40,10 @@ func (e *ending) Error() string { return string(e.cause) }
 type flow struct {
 	stalled  bool          // neither read nor write
 	silent   bool          // subscriptions deliver nothing
+	lost     bool          // there is no link to IB's servers
+	noticed  bool          // and clients are told
+	misleads bool          // what needs the link is answered all the same
+	lag      time.Duration // between what is said and its being written
 	drip     int           // bytes to write at a time, 0 for no limit
 	every    time.Duration // and how often
 	forgets  int           // how often subscriptions were to be forgotten
@@ -87,7 +91,7 @@ func (g *Gateway) serve(stop context.Context, conn *net.TCPConn) {
 		case <-read:
 		}
 	})
-	work.Go(func() { s.write(ctx) })
+	work.Go(func() { s.write(ctx, stop) })
 	work.Go(func() { s.simulate(ctx) })
 	s.read(ctx, mode)
 	close(read)
@@ -114,8 +118,9 @@ func (s *session) interrupt(e *ending) {
 		_ = s.conn.SetLinger(0) // close then sends RST
 		_ = s.conn.Close()
 	case flushed:
-		_ = s.conn.SetWriteDeadline(now.Add(flushTimeout))
-		_ = s.conn.SetReadDeadline(now.Add(flushTimeout + drainTimeout))
+		flushed := now.Add(s.current().lag + flushTimeout)
+		_ = s.conn.SetWriteDeadline(flushed)
+		_ = s.conn.SetReadDeadline(flushed.Add(drainTimeout))
 	default:
 		_ = s.conn.SetDeadline(now)
 	}
@@ -248,27 +253,47 @@ func (s *session) flowing(ctx context.Context) bool {
 	}
 }
 
-// write sends what is queued until the session ends, then ends the connection as the ending asks.
-func (s *session) write(ctx context.Context) {
+// write sends what is queued, when it is due, until the session ends; then it ends the connection as the ending asks.
+func (s *session) write(ctx, stop context.Context) {
 	var rest []byte
 	for ctx.Err() == nil {
-		select {
-		case <-s.out.more:
-			rest = s.writeAll(ctx, s.out.take())
-		case <-ctx.Done():
+		f := s.current()
+		ready, due := s.out.take(f.lag)
+		switch {
+		case len(ready) > 0:
+			rest = s.writeAll(ctx, ready)
+		case due > 0:
+			wait(ctx, due, f.forgoing)
+		default:
+			select {
+			case <-s.out.more:
+			case <-ctx.Done():
+			}
 		}
 	}
 	if s.ended(ctx).how != flushed {
 		return
 	}
 	if !s.current().stalled {
-		// An error is not looked at: the session has ended, and why is known.
-		if _, err := s.conn.Write(rest); err == nil {
-			_, _ = s.conn.Write(s.out.take())
-		}
+		s.writeLast(stop, rest)
 	}
 	_ = s.conn.CloseWrite()
 	_ = s.conn.SetReadDeadline(time.Now().Add(drainTimeout))
+}
+
+// writeLast sends what is left when the session has ended, and returns when the end of the stream is due too, or stop
+// ends. An error is not looked at: why the session has ended is known.
+func (s *session) writeLast(stop context.Context, rest []byte) {
+	s.out.seal()
+	_, err := s.conn.Write(rest)
+	for err == nil {
+		f := s.current()
+		ready, due := s.out.take(f.lag)
+		if _, err = s.conn.Write(ready); due <= 0 || stop.Err() != nil {
+			return
+		}
+		wait(stop, due, f.forgoing)
+	}
 }
 
 // writeAll writes buf at the pace of the flow and returns what is left of it when the session has ended.

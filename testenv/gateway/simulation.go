@@ -18,6 +18,8 @@ type simulation struct {
 	askedTime       map[Request]time.Time
 	forgets         int
 	closeAfterStart bool
+	received        int // requests before startApi was accepted, itself included
+	breaches        int // of Config.MaxRate
 }
 
 // stream is a subscription that delivers by the clock. The time between is real time, not the gateway's Now.
@@ -45,21 +47,22 @@ func (s *session) simulate(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case frame := <-s.frames:
-			s.forget()
+			s.heed()
 			s.receive(ctx, frame)
 		case <-timer.C:
-			s.forget()
 		}
 		s.deliver(ctx, time.Now())
 	}
 }
 
-// forget drops the subscriptions if that was asked for since it was last looked at.
-func (s *session) forget() {
-	if told := s.current().forgets; told != s.forgets {
-		s.forgets = told
+// heed drops the subscriptions if that was asked for since it was last looked at, and returns the flow that holds now.
+func (s *session) heed() flow {
+	f := s.current()
+	if f.forgets != s.forgets {
+		s.forgets = f.forgets
 		clear(s.streams)
 	}
+	return f
 }
 
 func (s *session) untilNext() time.Duration {
@@ -89,14 +92,14 @@ func (s *session) deliver(ctx context.Context, now time.Time) {
 		}
 		return due
 	})
-	silent := s.current().silent
+	f := s.heed() // with the data of a link that is back nothing is sent for a subscription lost with it
 	for _, st := range s.streams {
 		if st.next.After(now) {
 			continue
 		}
 		periods := 1 + int(now.Sub(st.next)/st.every)
 		st.next = st.next.Add(time.Duration(periods) * st.every)
-		if messages := st.emit(periods); !silent {
+		if messages := st.emit(periods); !f.silent && !f.lost {
 			s.send(ctx, messages...)
 		}
 	}
@@ -119,15 +122,30 @@ func (s *session) fail(ctx context.Context, reqID, code int32, text string) {
 // receive decodes one frame, counts it, and answers it unless a rule says otherwise.
 func (s *session) receive(ctx context.Context, frame []byte) {
 	req, err := s.codec.decode(frame)
-	action, ruled := s.g.note(req)
+	tooMany, action, ruled := s.g.note(s, req)
 	s.log.Debug().Stringer("request", req.id).Int32("id", req.reqID).Msg("request")
 	switch {
+	case tooMany > 0:
+		s.breach(ctx, tooMany)
 	case err != nil:
 		s.fail(ctx, req.reqID, 320, "Error reading request. "+err.Error())
 	case ruled:
 		s.obey(ctx, action, req)
 	default:
 		s.answer(ctx, req)
+	}
+}
+
+// breachesAllowed is how many breaches of the rate end a session, the last of them included.
+const breachesAllowed = 3
+
+// breach answers a message that is one too many, and has no other effect but that the last one ends the session.
+func (s *session) breach(ctx context.Context, rate int) {
+	s.breaches++
+	s.log.Warn().Int("rate", rate).Int("breach", s.breaches).Msg("too many messages per second")
+	s.fail(ctx, -1, 100, fmt.Sprintf("Max rate of messages per second has been exceeded:max=%d rec=%d (%d)", s.g.cfg.MaxRate, rate, s.breaches))
+	if s.breaches >= breachesAllowed {
+		s.end(&ending{MaxRateBreached, flushed})
 	}
 }
 
@@ -152,6 +170,9 @@ func (s *session) answer(ctx context.Context, req request) {
 	}
 	if !s.started { // IB: what is sent before the API has started may be dropped
 		s.log.Warn().Stringer("request", req.id).Msg("request before startApi is ignored")
+		return
+	}
+	if s.unanswerable(ctx, req) {
 		return
 	}
 	switch m := req.body.(type) {
@@ -253,11 +274,7 @@ func (s *session) start(ctx context.Context, client int32) {
 		s.end(&ending{ClosedAfterStart, flushed})
 		return
 	}
-	greeting := []proto.Message{s.g.accounts()}
-	for _, farm := range farms {
-		greeting = append(greeting, s.g.problem(-1, farm.code, farm.text))
-	}
-	s.send(ctx, append(greeting, s.g.nextID())...)
+	s.g.greet(s)
 }
 
 // mayAskTime is false for a question asked again too soon, which IB leaves without an answer.

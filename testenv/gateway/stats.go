@@ -24,7 +24,8 @@ const (
 	NoCommonVersion Cause = "no common version"
 	ClientIDInUse   Cause = "client id in use"
 	TooManyClients  Cause = "too many clients"
-	Stopped         Cause = "gateway stopped" // the context of Run ended
+	MaxRateBreached Cause = "max rate breached" // for the third time
+	Stopped         Cause = "gateway stopped"   // the context of Run ended
 )
 
 // Causes that are faults.
@@ -41,6 +42,7 @@ const (
 const (
 	foreignBytes = 16 // kept of each connection that did not begin with the magic
 	foreignKept  = 64 // such connections kept
+	clientsKept  = 1024
 )
 
 // Stats says what the gateway has seen since New.
@@ -53,8 +55,10 @@ type Stats struct {
 	Open          int             // connections open now
 	Clients       []int           // ids of the clients connected now, in order
 	Requests      map[Request]int // requests received
+	ByClient      map[int]int     // of these, how many by client id, over all its sessions; of the first 1024 ids
 	Orders        int             // of these, how many would have acted on an order
-	BusiestSecond int             // most requests received within any one second, from all clients together
+	Breaches      int             // of these, how many were more than Config.MaxRate allows
+	BusiestSecond int             // most requests received within any one second, from all clients together, breaches included
 	Ended         map[Cause]int   // connections that ended, by cause
 }
 
@@ -65,7 +69,7 @@ func (g *Gateway) Stats() Stats {
 	s := g.stats
 	s.Open = len(g.sessions)
 	s.ForeignBytes = slices.Clone(s.ForeignBytes)
-	s.Requests, s.Ended = maps.Clone(s.Requests), maps.Clone(s.Ended)
+	s.Requests, s.ByClient, s.Ended = maps.Clone(s.Requests), maps.Clone(s.ByClient), maps.Clone(s.Ended)
 	for id, h := range g.ids {
 		if h.owner != nil {
 			s.Clients = append(s.Clients, int(id))
@@ -97,16 +101,35 @@ func (g *Gateway) countGreeting() {
 	g.stats.Greetings++
 }
 
-// note counts a request and returns the action of the rule it meets, if any.
-func (g *Gateway) note(req request) (Action, bool) {
+// countClientLocked counts requests of a client, as long as there are not too many ids.
+func (g *Gateway) countClientLocked(client int32, requests int) {
+	if _, known := g.stats.ByClient[int(client)]; known || len(g.stats.ByClient) < clientsKept {
+		g.stats.ByClient[int(client)] += requests
+	}
+}
+
+// note counts a request of s. It returns how many came within this second if they are too many, or else 0 and the action
+// of the rule that the request meets, if any.
+func (g *Gateway) note(s *session, req request) (tooMany int, a Action, ruled bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Requests[req.id]++
+	if s.started {
+		g.countClientLocked(s.client, 1)
+	} else {
+		s.received++
+	}
 	if req.actsOnOrders() {
 		g.stats.Orders++
 	}
-	g.stats.BusiestSecond = max(g.stats.BusiestSecond, g.recent.add(time.Now()))
-	return g.matchLocked(req.id)
+	rate := g.recent.add(time.Now())
+	g.stats.BusiestSecond = max(g.stats.BusiestSecond, rate)
+	if g.cfg.MaxRate > 0 && rate > g.cfg.MaxRate {
+		g.stats.Breaches++
+		return rate, Action{}, false
+	}
+	a, ruled = g.matchLocked(req.id)
+	return 0, a, ruled
 }
 
 // recent holds when the requests of the last second came.

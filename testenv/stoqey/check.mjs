@@ -11,7 +11,7 @@ if (!host || !/^\d+$/.test(port ?? "")) {
   process.exit(2);
 }
 
-const ib = new IBApi({ host, port: Number(port), clientId: 31 });
+const ib = new IBApi({ host, port: Number(port), clientId: 31, maxReqPerSec: 1000 }); // a rate of its own that is no limit
 const aapl = new Stock("AAPL", "SMART", "USD");
 const unknown = { symbol: "NOPE", secType: SecType.STK, exchange: "SMART", currency: "USD" };
 let waitingFor = "connection";
@@ -109,6 +109,16 @@ await check(
   () => ib.reqContractDetails(5, unknown),
   () => event(EventName.error, (_, __, id) => id === 5),
   (error, code) => (code === 200 && error.message.startsWith("No security definition") ? null : `error ${code} ${error.message}`),
+);
+
+await new Promise((resolve) => setTimeout(resolve, 1000)); // until none of the messages above counts any more
+await check(
+  "error for too many messages per second",
+  () => {
+    for (let i = 0; i < 51; i++) ib.reqIds();
+  },
+  () => event(EventName.info, (_, code) => code === 100), // which this client does not call an error, since it is of no request
+  (message) => (message === "Max rate of messages per second has been exceeded:max=50 rec=51 (1)" ? null : message),
 );
 
 clearTimeout(deadline);

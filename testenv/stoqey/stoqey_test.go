@@ -29,14 +29,14 @@ func TestStoqeyClientWorksWithTheGateway(t *testing.T) {
 	dir := install(t)
 	for _, version := range []int{225, 176} { // the client speaks at most 193, so 225 has to come down to 176
 		t.Run(fmt.Sprintf("gateway of version %d", version), func(t *testing.T) {
-			g := gateway.Start(t, gateway.Config{ServerVersion: version, TicksPerSecond: 100, BarEvery: 50 * time.Millisecond})
+			g := gateway.Start(t, gateway.Config{ServerVersion: version, TicksPerSecond: 100, BarEvery: 50 * time.Millisecond, MaxRate: 50})
 			host, port, err := net.SplitHostPort(g.Addr())
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%s", run(t, dir, "node", "check.mjs", host, port))
-			if s := g.Stats(); s.Started != 1 || s.Foreign != 0 || s.Orders != 0 {
-				t.Errorf("Stats() = %+v, want one session, nothing foreign, no orders", s)
+			if s := g.Stats(); s.Started != 1 || s.Foreign != 0 || s.Orders != 0 || s.Breaches != 1 {
+				t.Errorf("Stats() = %+v, want one session, nothing foreign, no orders, one breach of the rate", s)
 			}
 		})
 	}

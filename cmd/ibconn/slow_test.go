@@ -75,8 +75,48 @@ func TestALostLinkIsNotALostSession(t *testing.T) {
 		return s.Phase == events.PhaseReady && s.Condition == events.ConditionDegraded
 	})
 	gw.RestoreLink(true, true)
-	back, _ := wait(p, e.StreamSeq, func(*events.LinkCameBack) bool { return true })
-	if !back.DataLost || back.Condition != events.ConditionHealthy {
-		t.Errorf("the link came back with data lost %v, %s, %+v, want lost, healthy", back.DataLost, back.Condition, back.Reasons)
+	back, e := wait(p, e.StreamSeq, func(*events.LinkCameBack) bool { return true })
+	if !back.DataLost || back.Condition != events.ConditionDegraded {
+		t.Errorf("the link came back with data lost %v, %s, %+v, want lost, and degraded until it is proven", back.DataLost, back.Condition, back.Reasons)
 	}
+	proven, _ := wait(p, e.StreamSeq, func(*events.LinkProven) bool { return true })
+	if proven.Condition != events.ConditionHealthy {
+		t.Errorf("with its link proven the connection is %s, %+v, want healthy", proven.Condition, proven.Reasons)
+	}
+}
+
+// TestALinkThatDiesAndComesBackWithoutAWordIsFound has the gateway say nothing
+// either way, and answer what it should not know.
+func TestALinkThatDiesAndComesBackWithoutAWordIsFound(t *testing.T) {
+	noLeaks(t)
+	gw := gateway.Start(t, simulated)
+	p := startRun(t, runArgs(t.TempDir(), gw.Addr(), "--link-probe-every", "1s", "--link-probe-timeout", "1s"))
+	at := p.ready()
+	gw.LoseLink(false)
+	silent, e := wait(p, at, func(*events.LinkFellSilent) bool { return true })
+	if silent.From != events.LinkUp || silent.Condition != events.ConditionDegraded || silent.Reasons[0].Attribution != events.AttributionLink {
+		t.Errorf("%+v, want a link that was up, degraded by the link's fault", silent)
+	}
+	gw.RestoreLink(true, false)
+	proven, _ := wait(p, e.StreamSeq, func(*events.LinkProven) bool { return true })
+	if proven.From != events.LinkDown || !proven.DataLost || proven.Condition != events.ConditionHealthy {
+		t.Errorf("%+v, want a link that was down, its data lost, and all well", proven)
+	}
+	if lost := p.status().State.Counts.Losses; lost != 0 {
+		t.Errorf("%d sessions were lost, want none", lost)
+	}
+}
+
+// TestABudgetThatIsTooLargeIsCut sends more than the gateway takes, and learns.
+func TestABudgetThatIsTooLargeIsCut(t *testing.T) {
+	noLeaks(t)
+	config := simulated
+	config.MaxRate = 2 // startApi and the first heartbeat
+	gw := gateway.Start(t, config)
+	p := startRun(t, runArgs(t.TempDir(), gw.Addr(), "--message-rate", "50", "--pace-recovery", "2s"))
+	cut, e := wait(p, 0, func(*events.PacingReduced) bool { return true })
+	if cut.Before != 50 || cut.PerSecond != 25 {
+		t.Errorf("the budget was cut from %d to %d, want from 50 to 25", cut.Before, cut.PerSecond)
+	}
+	wait(p, e.StreamSeq, func(*events.PacingRestored) bool { return true })
 }

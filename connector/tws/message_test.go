@@ -97,7 +97,7 @@ func TestEveryMessageHasOneOutcome(t *testing.T) {
 func TestManySessionsKeepToOneBudget(t *testing.T) {
 	leakFree(t)
 	const sessions, during = 32, 6 * time.Second
-	gw := gateway.Start(t, gateway.Config{})
+	gw := gateway.Start(t, gateway.Config{MaxRate: ibLimit})
 	pacing := new(connector.Pacing)
 	var all []*attempt
 	for id := range int64(sessions) {
@@ -131,8 +131,8 @@ func TestManySessionsKeepToOneBudget(t *testing.T) {
 	// 32 heartbeats a second are most of what 40 messages a second allow.
 	t.Logf("busiest second: %d messages as the gateway counts; slowest heartbeat: %v; %d heartbeats, %d searches",
 		seen.BusiestSecond, slowest, seen.Requests[gateway.ReqCurrentTime], seen.Requests[gateway.ReqMatchingSymbols])
-	if seen.BusiestSecond > ibLimit {
-		t.Errorf("one second saw %d messages, want at most %d", seen.BusiestSecond, ibLimit)
+	if seen.BusiestSecond > ibLimit || seen.Breaches != 0 {
+		t.Errorf("one second saw %d messages, and %d were too many, want at most %d and none", seen.BusiestSecond, seen.Breaches, ibLimit)
 	}
 	if limit := connector.DefaultPolicy("", 0).HeartbeatTimeout; slowest > limit {
 		t.Errorf("a heartbeat took %v, want less than the %v after which it is missed", slowest, limit)

@@ -184,3 +184,17 @@ func TestARunProvesTheLinkOfEachSession(t *testing.T) {
 		checkLog(t, store, l.State())
 	})
 }
+
+func TestALinkThatComesBackDoesNotWaitForAProbeThatIsUnderWay(t *testing.T) {
+	s := linked(t)
+	s.give(s.noticed(1100, "lost"))
+	s.passQuietly(connector.PlanFor(s.state).LinkProbeAt) // goes out, and gets no answer
+	before := connector.PlanFor(s.state).LinkProbe
+	s.give(s.noticed(1101, "restored"))
+	plan := connector.PlanFor(s.state)
+	if plan.LinkProbe <= before || plan.LinkProbeAt.After(s.now) {
+		t.Errorf("the plan is probe %d at %v, want a new one at once", plan.LinkProbe, plan.LinkProbeAt.Sub(s.now))
+	}
+	wantEvents(t, "an answer to the old one", s.give(s.found(before)), "")
+	wantEvents(t, "an answer to the new one", s.ask(), "link_answered link_proven")
+}

@@ -139,7 +139,12 @@ func (s State) Apply(r Recorded) State {
 	case *LinkCameBack:
 		s.Gateway.Login = Login{}
 		s.Link = Link{Status: LinkUp, Since: r.Time, Code: e.Code, DataLost: e.DataLost}.unproven(r.Time, e.ProbeLinkAt)
-		s.Heartbeat.Link.NextProbeAt = cmp.Or(e.ProbeLinkAt, s.Heartbeat.Link.NextProbeAt)
+		if !e.ProbeLinkAt.IsZero() {
+			// A probe that is under way went out before the link came back, and may
+			// never be answered: the next one does not wait for that.
+			s.Heartbeat.Link.Number++
+			s.Heartbeat.Link.NextProbeAt = e.ProbeLinkAt
+		}
 		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
 
 	case *LinkProven:

@@ -397,9 +397,16 @@ func (p Policy) missed(s events.State, probed, heard, now time.Time) events.Draf
 	})
 }
 
-// freshLink is how soon after its session a link must have gone down to have
-// been down from the start: the gateway is not logged in, or not connected.
-const freshLink = 30 * time.Second
+// freshLink is how soon after its session a link must be known to be down to
+// have been down from the start: the gateway is not logged in, or not connected.
+// One that says nothing of it is found out by the probes that it misses.
+func (p Policy) freshLink(s events.State) time.Duration {
+	const said = 30 * time.Second
+	if s.Link.LostAt.IsZero() {
+		return said + time.Duration(p.LinkProbeMisses)*(p.LinkProbeTimeout+time.Second)
+	}
+	return said
+}
 
 // login finds that a person has to look at the gateway.
 func (p Policy) login(s events.State, now time.Time) (events.Draft, bool) {
@@ -411,7 +418,7 @@ func (p Policy) login(s events.State, now time.Time) (events.Draft, bool) {
 	case !s.Gateway.MuteSince.IsZero() && now.Sub(s.Gateway.MuteSince) >= p.LoginAfter && !attempting(s):
 		e.Level, e.Since = events.LevelSession, s.Gateway.MuteSince
 		e.Action = "log in at its window; if it is logged in, look at its trusted addresses"
-	case s.Phase == events.PhaseReady && s.Link.Status == events.LinkDown && s.Link.Since.Sub(s.Session.OpenedAt) <= freshLink && now.Sub(s.Link.Since) >= p.LoginAfter:
+	case s.Phase == events.PhaseReady && s.Link.Status == events.LinkDown && s.Link.Since.Sub(s.Session.OpenedAt) <= p.freshLink(s) && now.Sub(s.Link.Since) >= p.LoginAfter:
 		e.Level, e.Since = events.LevelLink, s.Link.Since
 		e.Action = "log in at its window, or restart it"
 	default:

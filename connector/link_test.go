@@ -198,3 +198,19 @@ func TestALinkThatComesBackDoesNotWaitForAProbeThatIsUnderWay(t *testing.T) {
 	wantEvents(t, "an answer to the old one", s.give(s.found(before)), "")
 	wantEvents(t, "an answer to the new one", s.ask(), "link_answered link_proven")
 }
+
+// A gateway that is not logged in gives sessions, and may say nothing more.
+func TestAGatewayThatNeverReachesIBNeedsAPerson(t *testing.T) {
+	s := probed(newStory(t))
+	began := s.now
+	for s.state.Gateway.Login.Level == "" && s.now.Sub(began) < time.Hour {
+		s.passQuietly(s.now.Add(time.Second))
+		s.give(s.woke())
+	}
+	if got := s.state.Gateway.Login; got.Level != events.LevelLink {
+		t.Fatalf("after %v: login %+v, link %s, want a person called for the link", s.now.Sub(began), got, s.state.Link.Status)
+	}
+	if took := s.now.Sub(began); took > s.policy.LoginAfter+time.Minute {
+		t.Errorf("it took %v, want little more than %v", took, s.policy.LoginAfter)
+	}
+}

@@ -94,10 +94,10 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// commandSpecs describes the commands for "nats micro info".
-func commandSpecs() []bus.VerbSpec {
-	specs := make([]bus.VerbSpec, 0, len(events.Verbs))
-	for _, v := range events.Verbs {
+// commandSpecs describes commands for "nats micro info".
+func commandSpecs(verbs ...events.Verb) []bus.VerbSpec {
+	specs := make([]bus.VerbSpec, 0, len(verbs))
+	for _, v := range verbs {
 		specs = append(specs, bus.VerbSpec{
 			Verb:           v,
 			Description:    v.Purpose(),

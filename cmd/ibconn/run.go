@@ -2,124 +2,69 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
-	"time"
 	_ "time/tzdata" // windows name zones, and not every machine has them
 
+	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
-	"ibconn/connector"
 	"ibconn/consumers/loglines"
 	"ibconn/consumers/timeline"
 	"ibconn/events"
 )
 
+// runCommand is what a whole process is told; its connections are in
+// connections.go.
 type runCommand struct {
-	Gateway    string `help:"The gateway's HOST:PORT. IB Gateway listens on 4001 (live) or 4002 (paper), TWS on 7496 or 7497." default:"127.0.0.1:4002" env:"IBCONN_GATEWAY"`
-	ClientID   int64  `help:"The API client id." default:"17" env:"IBCONN_CLIENT_ID"`
-	Connection string `help:"The connection's name." default:"main" env:"IBCONN_CONNECTION"`
+	connectionFlags `group:"connection"`
+
+	Connection string `help:"The connection's name; the pool's, where the file has one without a name." default:"main" env:"IBCONN_CONNECTION"`
 	Data       string `help:"Directory for the log." default:"${data}" env:"IBCONN_DATA" type:"path"`
 	Listen     string `help:"Loopback address of the embedded NATS server; port 0 takes a free one." default:"127.0.0.1:4222" env:"IBCONN_LISTEN"`
 	LogFormat  string `help:"console, for people, or json; by default console on a terminal." enum:"auto,console,json" default:"auto" env:"IBCONN_LOG_FORMAT"`
 	Debug      bool   `help:"Log answered heartbeats and the bus' own words too." env:"IBCONN_DEBUG"`
-
-	Heartbeat        time.Duration `help:"Between heartbeat probes; at least 1s." default:"15s" env:"IBCONN_HEARTBEAT"`
-	HeartbeatTimeout time.Duration `help:"For the answer to a probe; at least 1s." default:"5s" env:"IBCONN_HEARTBEAT_TIMEOUT"`
-	HeartbeatMisses  int           `help:"Answers missed in a row that lose the session." default:"2" env:"IBCONN_HEARTBEAT_MISSES"`
-	DialTimeout      time.Duration `help:"For TCP to open." default:"5s" env:"IBCONN_DIAL_TIMEOUT"`
-	GreetingTimeout  time.Duration `help:"From then, for the gateway to answer its version." default:"10s" env:"IBCONN_GREETING_TIMEOUT"`
-	ReadyTimeout     time.Duration `help:"From TCP open, for the session to be ready." default:"15s" env:"IBCONN_READY_TIMEOUT"`
-	BackoffBase      time.Duration `help:"The most that the second retry in a row waits; doubles from there." default:"1s" env:"IBCONN_BACKOFF_BASE"`
-	BackoffCap       time.Duration `help:"The most that any retry waits." default:"1m" env:"IBCONN_BACKOFF_CAP"`
-	StableAfter      time.Duration `help:"How long a session must be ready for the failures in a row to start anew." default:"1m" env:"IBCONN_STABLE_AFTER"`
-	BreakerAfter     int           `help:"Failures in a row that open the circuit breaker." default:"8" env:"IBCONN_BREAKER_AFTER"`
-	BreakerProbe     time.Duration `help:"Between attempts while it is open." default:"1m" env:"IBCONN_BREAKER_PROBE"`
-
-	Fallbacks      []string      `help:"Further gateways, HOST:PORT,..., to go on to in turn; also the only ports a gateway may move to." env:"IBCONN_FALLBACKS"`
-	FallbackAfter  time.Duration `help:"How long a gateway must have failed for the next one to be tried." default:"2m" env:"IBCONN_FALLBACK_AFTER"`
-	SpareClientIDs []int64       `name:"spare-client-ids" help:"Further client ids, ID,..., to go on to in turn." env:"IBCONN_SPARE_CLIENT_IDS"`
-	ClientIDTries  int           `help:"Refusals in a row after which the next client id is tried." default:"5" env:"IBCONN_CLIENT_ID_TRIES"`
-	ClientIDWait   time.Duration `help:"How long a client id that was refused is left alone at least; doubles with each refusal." default:"2s" env:"IBCONN_CLIENT_ID_WAIT"`
-	Windows        string        `help:"When interruptions are expected, parted by semicolons: north-america, europe, asia, or windows such as \"restart daily 23:45-23:50 Europe/Zurich\"." env:"IBCONN_WINDOWS"`
-	WindowCap      time.Duration `help:"The most that a retry waits inside a reset or restart window." default:"15s" env:"IBCONN_WINDOW_CAP"`
-	WeekendProbe   time.Duration `help:"Between attempts inside a weekend window, once the breaker is open." default:"5m" env:"IBCONN_WEEKEND_PROBE"`
-	LoginAfter     time.Duration `help:"How long a gateway may give no session, or no link to IB, before a person is told to look at it." default:"3m" env:"IBCONN_LOGIN_AFTER"`
-	RepeatEvery    time.Duration `help:"How often a notice that goes on repeating is recorded, with its count." default:"1m" env:"IBCONN_REPEAT_EVERY"`
 }
 
-func (r *runCommand) policy() (connector.Policy, error) {
-	windows, err := parseWindows(r.Windows)
-	if err != nil {
-		return connector.Policy{}, err
-	}
-	return connector.Policy{
-		Endpoint: r.Gateway, ClientID: r.ClientID,
-		DialTimeout: r.DialTimeout, GreetingTimeout: r.GreetingTimeout, ReadyTimeout: r.ReadyTimeout,
-		HeartbeatEvery: r.Heartbeat, HeartbeatTimeout: r.HeartbeatTimeout, HeartbeatMisses: r.HeartbeatMisses,
-		BackoffBase: r.BackoffBase, BackoffCap: r.BackoffCap, StableAfter: r.StableAfter,
-		BreakerAfter: r.BreakerAfter, BreakerProbe: r.BreakerProbe,
-		Fallbacks: r.Fallbacks, FallbackAfter: r.FallbackAfter,
-		SpareIDs: r.SpareClientIDs, ClientIDTries: r.ClientIDTries, ClientIDWait: r.ClientIDWait,
-		Windows: windows, WindowCap: r.WindowCap, WeekendProbe: r.WeekendProbe,
-		LoginAfter: r.LoginAfter, RepeatEvery: r.RepeatEvery,
-	}, nil
-}
-
-// parseWindows reads windows and names of presets, parted by semicolons.
-func parseWindows(text string) (connector.Windows, error) {
-	var all connector.Windows
-	for part := range strings.SplitSeq(text, ";") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		// A preset's name is one word, and a window is several.
-		if !strings.Contains(part, " ") {
-			preset, err := connector.Presets(part)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, preset...)
-			continue
-		}
-		w, err := connector.ParseWindow(part)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, w)
-	}
-	return all, nil
-}
-
-// Run keeps the connection until a signal comes, with a line for each event:
+// Run keeps the connections until a signal comes, with a line for each event:
 // of a log for machines, of a timeline for people.
-func (r *runCommand) Run(ctx context.Context, c console) error {
-	connection, err := events.ParseConnectionID(r.Connection)
-	if err != nil {
-		return usageError{err}
-	}
-	policy, err := r.policy()
+func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *config) error {
+	w, err := r.wire(k, file)
 	if err != nil {
 		return usageError{err}
 	}
 	log := r.logger(c)
 	show := func(e events.Recorded) { loglines.Write(log, e) }
 	if r.forPeople(c) {
-		printer := timeline.Printer{Out: c.Out, Colour: c.Colour, Heartbeats: r.Debug}
+		printer := timeline.Printer{Out: c.Out, Colour: c.Colour, Heartbeats: r.Debug, Names: len(w.connections) > 1}
 		show = func(e events.Recorded) { _ = printer.Print(e) }
 	}
 	a := &app{
-		Connection: connection,
-		Policy:     policy,
-		Dir:        r.Data,
-		Listen:     r.Listen,
-		Log:        log,
-		Ready: func(url string) {
-			log.Info().Str("nats", url).Str("data", r.Data).Str("gateway", r.Gateway).Msg("bus is up; try: nats sub 'ib.conn.*'")
-		},
-		OnEvent: show,
+		Connections: w.connections,
+		Pools:       w.pools,
+		Dir:         r.Data,
+		Listen:      r.Listen,
+		Log:         log,
+		Ready:       func(url string) { w.introduce(log.Info().Str("nats", url).Str("data", r.Data)) },
+		OnEvent:     show,
 	}
 	return a.Run(ctx)
+}
+
+// introduce writes the line that says what is up.
+func (w wiring) introduce(line *zerolog.Event) {
+	var names, gateways []string
+	for _, c := range w.connections {
+		names = append(names, string(c.Name))
+		if !slices.Contains(gateways, c.Policy.Endpoint) {
+			gateways = append(gateways, c.Policy.Endpoint)
+		}
+	}
+	line = line.Str("gateway", strings.Join(gateways, ", ")).Str("connections", strings.Join(names, ", "))
+	for _, p := range w.pools {
+		line = line.Str("pool", string(p.Name))
+	}
+	line.Msg("bus is up; try: nats sub 'ib.conn.*'")
 }
 
 func (r *runCommand) forPeople(c console) bool {

@@ -243,6 +243,9 @@ func (c *config) addPool(e entry) error {
 		case "client-id":
 			err = c.wrong(e.line, "%s: a pool has %s: %s", e.raw, keyIDs, idsForm)
 		default:
+			if _, _, no := parseRange(e.raw); no == nil {
+				return c.wrong(e.line, "%s: in braces a list needs brackets, such as [20, 22, 30-33]", e.raw)
+			}
 			err = c.addSetting(&p.section, e)
 		}
 		if err != nil {
@@ -286,7 +289,7 @@ func (c *config) ids(e entry) ([]poolID, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, c.wrong(e.line, "%s: want one id at least: %s", e.raw, idsForm)
+		return nil, c.wrong(e.line, "%s: none is in it: %s", e.raw, idsForm)
 	}
 	return all, nil
 }

@@ -121,7 +121,11 @@ func execute(ctx context.Context, args []string, c console) (exit int) {
 // newParser returns a parser that fills in line, and runs the verb in it with
 // ctx, c, and the configuration file as it was read.
 func newParser(ctx context.Context, line *commandLine, c console) *kong.Kong {
-	file := new(config)
+	return newParserReading(ctx, line, c, new(config))
+}
+
+// newParserReading returns such a parser, which reads the file into file.
+func newParserReading(ctx context.Context, line *commandLine, c console, file *config) *kong.Kong {
 	return newParserOf(line,
 		kong.Configuration(func(r io.Reader) (kong.Resolver, error) {
 			if err := file.read(r); err != nil {

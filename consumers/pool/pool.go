@@ -104,7 +104,7 @@ type Watcher struct {
 	ended  chan struct{} // closed when Run has ended
 
 	mu       sync.Mutex
-	standing events.Pool // as of the last event
+	standing events.Pool // as of the last event; zero before folded
 }
 
 func (w *Watcher) init() {
@@ -146,13 +146,14 @@ func (w *Watcher) Handle(ctx context.Context, verb events.Verb, _ events.Request
 	select {
 	case <-w.folded:
 	case <-w.ended:
-		return events.Refuse(w.Name, events.ErrorShutdown, "the process is ending")
 	case <-ctx.Done():
-		return events.Refuse(w.Name, events.ErrorShutdown, "the process is ending")
 	}
 	w.mu.Lock()
 	standing := w.standing
 	w.mu.Unlock()
+	if standing.Name == "" {
+		return events.Refuse(w.Name, events.ErrorShutdown, "the process is ending")
+	}
 	return events.Answer{OK: true, Connection: w.Name, AsOf: time.Now().UTC().Round(0), Version: w.Version, Pool: &standing}
 }
 

@@ -339,3 +339,19 @@ func TestTheSameGatewayIsFoundHoweverItIsWritten(t *testing.T) {
 		}
 	}
 }
+
+func TestTheReadmesExampleIsTaken(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(readme), "The file says which:\n\n")
+	example, _, ends := strings.Cut(rest, "\n\n")
+	if !found || !ends {
+		t.Fatal("README has no example of a file with several connections")
+	}
+	w, of := mustWire(t, strings.ReplaceAll("\n"+example, "\n    ", "\n"))
+	if len(w.connections) != 10 || of["paper"].Endpoint != "127.0.0.1:7497" || of["feed-27"].ClientID != 27 || w.pools[0].Name != "feed" {
+		t.Errorf("README's example makes %+v and the pools %v, want what README says of it", w.connections, w.pools)
+	}
+}

@@ -2,13 +2,13 @@
 // alive and puts everything that happens to them on a NATS bus.
 //
 // Each verb is a struct with its flags and a Run method, in the file of its
-// name; what several verbs share is in app.go (a connection kept), client.go
-// (a bus asked) and config.go (where values come from).
+// name; what several verbs share is in app.go (connections kept), client.go
+// (a bus asked), config.go (where values come from) and connections.go (which
+// connections they make).
 //
 // Exit codes: 0 done; 1 it did not work, and the message says what to do; 2 the
-// words on the command line or in the configuration are wrong; 3 another
-// writer took the connection; 4 "status --check" and the connection is not
-// healthy.
+// words on the command line or in the configuration are wrong; 3 other writers
+// took every connection; 4 "status --check" and the connection is not healthy.
 package main
 
 import (

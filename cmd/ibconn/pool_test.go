@@ -185,6 +185,22 @@ func TestAPoolAndAConnectionLiveAndFailApart(t *testing.T) {
 		})
 	})
 
+	t.Run("watch", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out, errs output
+		ended := make(chan int, 1)
+		go func() {
+			ended <- execute(ctx, []string{"watch", "--nats", p.url, "--connection", "main", "--since", "1h"}, console{Out: &out, Err: &errs})
+		}()
+		for _, c := range []string{"main-20", "main-21", "main-22"} {
+			out.find(t, "("+c+" +session open after )")
+		}
+		cancel()
+		if exit := <-ended; exit != exitDone || strings.Contains(out.String(), "lone") {
+			t.Errorf("watch of the pool = exit code %d, %q,\n%s\nwant its members alone", exit, errs.String(), out.String())
+		}
+	})
+
 	t.Run("a notice to one", func(t *testing.T) {
 		one.Error(-1, 1100, "Connectivity between IBKR and Trader Workstation has been lost.", 21)
 		pool := published(t, sub, events.ConditionDegraded)

@@ -181,13 +181,13 @@ func (a *app) keep(ctx context.Context, fail context.CancelCauseFunc, runners []
 		go func() { endings <- ending{r, r.Run(ctx)} }()
 	}
 	var first, superseded error
-	for left := len(runners) - 1; left >= 0; left-- {
+	for i := range runners {
 		end := <-endings
 		switch {
 		case errors.Is(end.err, events.ErrSuperseded):
 			superseded = end.err
 			end.unserve() // whoever took it answers for it
-			if left > 0 {
+			if i < len(runners)-1 {
 				a.Log.Warn().Str("connection", string(end.Connection)).Err(end.err).Msg("the connection ends here; the others go on")
 			}
 		case first == nil:

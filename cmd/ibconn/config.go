@@ -72,6 +72,9 @@ const (
 	maxConfig = 1 << 20
 	// maxClients is how many API clients a gateway takes: IB's limit.
 	maxClients = 32
+	// maxConnections is how many sections for connections a file may have: more
+	// than that no process keeps well.
+	maxConnections = 256
 
 	keyConnections = "connections"
 	keyPool        = "pool"
@@ -190,6 +193,9 @@ func (c *config) addConnections(e entry) error {
 	all, ok := entries(e.value)
 	if !ok || len(all) == 0 {
 		return c.wrong(e.line, "%s: want a name and settings for each, such as \"main: {client-id: 17}\"", e.raw)
+	}
+	if len(all) > maxConnections {
+		return c.wrong(all[maxConnections].line, "%s: %d of them: want at most %d in one process", e.raw, len(all), maxConnections)
 	}
 	names := make(map[string]int)
 	for _, e := range all {

@@ -285,7 +285,7 @@ func (c candidate) validate() []error {
 func keyFor(words string) string { return strings.ReplaceAll(words, " ", "-") }
 
 func unjoined(err error) []error {
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the joined errors one by one
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		return all.Unwrap()
 	}
 	if err == nil {

@@ -249,6 +249,7 @@ func TestWhatIsWrongWithConnectionsIsSaidExactly(t *testing.T) {
 		},
 		{"a fallback, by another spelling", "connections:\n  a: {client-id: 3}\n  b: {client-id: 3, gateway: h:1, fallbacks: \"g:1,LOCALHOST:04002\"}\n", "line 3: client id 3 of b (line 3) is one of a's too (line 2), " + apart},
 		{"pool and connection", "connections:\n  a: {client-id: 21}\npool:\n  client_ids: 20-22\n", "line 4: client id 21 of main-21 (line 4) is one of a's too (line 2), " + apart},
+		{"257 connections", "connections:\n" + many(1, 257, ""), "line 258: connections: 257 of them: want at most 256 in one process"},
 		{"33 connections", "connections:\n" + many(1, 33, ""), "line 34: c33 is connection 33 that may come to 127.0.0.1:4002: a gateway takes at most 32 API clients"},
 		{"32 and a fallback", "connections:\n" + many(1, 32, "") + "  f: {client-id: 99, gateway: h:1, fallbacks: 127.0.0.1:4002}\n", "line 34: f is connection 33 that may come to 127.0.0.1:4002: a gateway takes at most 32 API clients"},
 	} {

@@ -246,7 +246,7 @@ func (w *watching) status(t *testing.T) events.Answer {
 func TestWhatHappenedBeforeIsFoldedAndEachChangeAfterItPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory(t)
-		for _, word := range strings.Fields("claim want dial open lose dial open") {
+		for word := range strings.FieldsSeq("claim want dial open lose dial open") {
 			h.say("m1", word)
 		}
 		h.say("other", "claim")
@@ -349,7 +349,7 @@ func TestALogThatCannotBeReadEndsTheWatcher(t *testing.T) {
 func TestAMessageThatIsNoEventIsLeftOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory(t)
-		for _, word := range strings.Fields("claim want dial open") {
+		for word := range strings.FieldsSeq("claim want dial open") {
 			h.say("m1", word)
 			h.say("m2", word)
 		}

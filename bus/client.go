@@ -66,11 +66,12 @@ func Redacted(urls string) string {
 	return strings.Join(shown, ",")
 }
 
-// Offer is what one connection takes commands for.
+// Offer is what one connection, or one pool of them, takes commands for.
 type Offer struct {
-	Connection events.ConnectionID
-	Version    string        // of the program that runs it
-	Verbs      []events.Verb // in alphabetical order
+	Connection events.ConnectionID   // its name, or the pool's
+	Pool       []events.ConnectionID // the members, of a pool; nil otherwise
+	Version    string                // of the program that runs it
+	Verbs      []events.Verb         // in alphabetical order
 }
 
 // NobodyError says that nobody takes a command, and what there is instead.
@@ -88,6 +89,9 @@ func (e *NobodyError) Error() string {
 	var there []string
 	for _, o := range e.Offers {
 		verbs := o.verbs()
+		if o.Connection == e.Connection && o.Pool != nil {
+			return fmt.Sprintf("%q is a pool and takes no command %q; it takes: %s; its connections are %s", e.Connection, e.Verb, verbs, joined(o.Pool))
+		}
 		if o.Connection == e.Connection {
 			return fmt.Sprintf("connection %q takes no command %q; it takes: %s", e.Connection, e.Verb, verbs)
 		}
@@ -96,10 +100,12 @@ func (e *NobodyError) Error() string {
 	return fmt.Sprintf("no connection %q here; there are: %s", e.Connection, strings.Join(there, ", "))
 }
 
-func (o Offer) verbs() string {
-	words := make([]string, 0, len(o.Verbs))
-	for _, v := range o.Verbs {
-		words = append(words, string(v))
+func (o Offer) verbs() string { return joined(o.Verbs) }
+
+func joined[S ~string](all []S) string {
+	words := make([]string, 0, len(all))
+	for _, s := range all {
+		words = append(words, string(s))
 	}
 	return strings.Join(words, ", ")
 }
@@ -212,6 +218,12 @@ func collect(offered map[events.ConnectionID]Offer, reply []byte) {
 		}
 		o := offered[events.ConnectionID(tokens[2])]
 		o.Connection, o.Version = events.ConnectionID(tokens[2]), info.Version
+		if members := info.Metadata[poolKey]; members != "" {
+			o.Pool = nil
+			for name := range strings.SplitSeq(members, ", ") {
+				o.Pool = append(o.Pool, events.ConnectionID(name))
+			}
+		}
 		if v := events.Verb(tokens[3]); !slices.Contains(o.Verbs, v) {
 			o.Verbs = append(o.Verbs, v)
 		}

@@ -81,6 +81,14 @@ func TestAskSaysWhatThereIsInstead(t *testing.T) {
 	if got, want := ask("main", "history"), `bus: history main: connection "main" takes no command "history"; it takes: reconnect, status`; got != want {
 		t.Errorf("for another command: %q, want %q", got, want)
 	}
+	serving(t, connect(t, s), CommandService{Connection: "many", Pool: []events.ConnectionID{"many-1", "many-2"}, Verbs: verbs[:1], Handle: accept})
+	if got, want := ask("many", "history"), `bus: history many: "many" is a pool and takes no command "history"; it takes: status; its connections are many-1, many-2`; got != want {
+		t.Errorf("for a pool: %q, want %q", got, want)
+	}
+	offers, err := Discover(t.Context(), nc)
+	if err != nil || len(offers) != 3 || len(offers[0].Pool) != 0 || !slices.Equal(offers[1].Pool, []events.ConnectionID{"many-1", "many-2"}) {
+		t.Errorf("Discover = %+v, %v, want main, many with its members, and paper", offers, err)
+	}
 	for _, c := range []events.ConnectionID{"", "*", "a.b", "main "} {
 		if _, err := Ask(t.Context(), nc, c, "status", events.Request{}); err == nil {
 			t.Errorf("Ask of connection %q succeeds, want an error", c)

@@ -24,10 +24,11 @@ type VerbSpec struct {
 	ResponseSchema string // JSON Schema
 }
 
-// CommandService takes the commands for one connection.
+// CommandService takes the commands for one connection, or for a pool of them.
 type CommandService struct {
-	Connection events.ConnectionID
-	Version    string // the program's, as a semantic version
+	Connection events.ConnectionID   // the connection's name, or the pool's
+	Pool       []events.ConnectionID // the members, of a pool; nil otherwise
+	Version    string                // the program's, as a semantic version
 	Verbs      []VerbSpec
 	// Handle carries out a well-formed command and returns its answer. It is
 	// called from many goroutines, at most 64 at once, and must return when its
@@ -44,6 +45,7 @@ const (
 	maxHandlers  = 64
 	maxIDLength  = 64
 	flushTimeout = 2 * time.Second
+	poolKey      = "pool" // under which a service's metadata name a pool's members
 )
 
 // ServeCommands takes the commands for a connection under
@@ -71,11 +73,15 @@ type commands struct {
 
 func (c *commands) serve(ctx context.Context) error {
 	stopped := make(chan struct{})
+	description, metadata := "commands for the connection ", map[string]string{"connection": string(c.Connection)}
+	if c.Pool != nil {
+		description, metadata[poolKey] = "commands for the pool ", joined(c.Pool)
+	}
 	service, err := micro.AddService(c.nc, micro.Config{
 		Name:        events.ServiceName,
 		Version:     c.Version,
-		Description: "commands for the connection " + string(c.Connection),
-		Metadata:    map[string]string{"connection": string(c.Connection)},
+		Description: description + string(c.Connection),
+		Metadata:    metadata,
 		DoneHandler: func(micro.Service) { close(stopped) },
 	})
 	if err != nil {

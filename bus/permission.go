@@ -12,7 +12,7 @@ import (
 // process it runs in, and everybody else. It listens on loopback only, so
 // everybody else is who can log on to this machine; they may read, command, and
 // even claim a connection, but they can neither take the log away nor make up
-// what the feed shows.
+// what the feed and the pools show.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.
@@ -45,7 +45,7 @@ func (i insider) allow(o *server.Options) {
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
 // on the stream would not do: the stream itself can still be deleted.
 func outsiderDenied() []string {
-	denied := []string{events.FeedSubjects, "$JS.API.STREAM.MSG.DELETE." + events.Stream}
+	denied := []string{events.FeedSubjects, events.PoolSubjects, "$JS.API.STREAM.MSG.DELETE." + events.Stream}
 	for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE"} {
 		denied = append(denied, "$JS.API.STREAM."+verb+"."+events.Stream)
 	}

@@ -26,8 +26,14 @@ func TestAnOutsiderCanNeitherTakeTheLogAwayNorMakeUpTheFeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := outside.Publish(events.FeedSubject(events.KindState), []byte("made up")); err != nil {
+	pools, err := inside.SubscribeSync("ib.pool.>")
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, subject := range []string{events.FeedSubject(events.KindState), events.PoolSubject("main"), "ib.pool.main.sub"} {
+		if err := outside.Publish(subject, []byte("made up")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	js, err := jetstream.New(outside)
 	if err != nil {
@@ -64,7 +70,9 @@ func TestAnOutsiderCanNeitherTakeTheLogAwayNorMakeUpTheFeed(t *testing.T) {
 	if err := inside.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if n, _, err := feed.Pending(); n != 0 || err != nil {
-		t.Errorf("%d messages on the feed, %v, want none that was made up", n, err)
+	for _, sub := range []*nats.Subscription{feed, pools} {
+		if n, _, err := sub.Pending(); n != 0 || err != nil {
+			t.Errorf("%d messages on %s, %v, want none that was made up", n, sub.Subject, err)
+		}
 	}
 }

@@ -140,58 +140,87 @@ func DefaultPolicy(endpoint string, clientID int64) Policy {
 	}
 }
 
-// Validate returns an error that names every value that is out of range and
-// what is allowed, or nil.
+// SettingError says that one value of a [Policy] is out of range.
+type SettingError struct {
+	// Setting is the setting's name in lower-case words, such as "heartbeat
+	// timeout".
+	Setting string
+	// Limit names the setting that the value was held against, such as "backoff
+	// base" for a "backoff cap" below it; empty when the limit is a fixed one.
+	Limit   string
+	Message string // which value, and what is allowed
+}
+
+// Error returns the message.
+func (e *SettingError) Error() string { return e.Message }
+
+// Validate returns nil, or an error that joins a *[SettingError] for every
+// value that is out of range.
 func (p Policy) Validate() error {
 	var errs []error
-	refuse := func(ok bool, format string, args ...any) {
+	against := func(limit string, ok bool, setting, format string, args ...any) {
 		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
+			errs = append(errs, &SettingError{Setting: setting, Limit: limit, Message: fmt.Sprintf(format, args...)})
 		}
 	}
+	refuse := func(ok bool, setting, format string, args ...any) { against("", ok, setting, format, args...) }
 	for i, endpoint := range p.endpoints() {
+		setting := "gateway"
+		if i > 0 {
+			setting = "fallbacks"
+		}
 		host, port, err := net.SplitHostPort(endpoint)
-		refuse(err == nil && host != "" && port != "", "gateway %q: want HOST:PORT, such as 127.0.0.1:4002", endpoint)
-		refuse(!slices.Contains(p.endpoints()[:i], endpoint), "gateway %s: stands there twice", endpoint)
+		refuse(err == nil && host != "" && port != "", setting, "gateway %q: want HOST:PORT, such as 127.0.0.1:4002", endpoint)
+		against("gateway", !slices.Contains(p.endpoints()[:i], endpoint), setting, "gateway %s: stands there twice", endpoint)
 	}
 	for i, id := range p.clientIDs() {
-		refuse(id >= 0 && id <= maxClientID, "client id %d: want 0 to %d", id, maxClientID)
-		refuse(!slices.Contains(p.clientIDs()[:i], id), "client id %d: stands there twice", id)
+		setting := "client id"
+		if i > 0 {
+			setting = "spare client ids"
+		}
+		refuse(id >= 0 && id <= maxClientID, setting, "client id %d: want 0 to %d", id, maxClientID)
+		against("client id", !slices.Contains(p.clientIDs()[:i], id), setting, "client id %d: stands there twice", id)
 	}
 	for _, d := range []struct {
 		name        string
 		value, from time.Duration
+		limit       string // the setting that from is
 	}{
-		{"dial timeout", p.DialTimeout, time.Millisecond},
-		{"greeting timeout", p.GreetingTimeout, time.Millisecond},
-		{"ready timeout", p.ReadyTimeout, p.GreetingTimeout},
-		{"heartbeat", p.HeartbeatEvery, ProbeSpacing},
-		{"heartbeat timeout", p.HeartbeatTimeout, ProbeSpacing},
-		{"backoff base", p.BackoffBase, time.Millisecond},
-		{"backoff cap", p.BackoffCap, p.BackoffBase},
-		{"stable after", p.StableAfter, 0},
-		{"breaker probe", p.BreakerProbe, time.Millisecond},
-		{"window cap", p.WindowCap, time.Millisecond},
-		{"weekend probe", p.WeekendProbe, time.Millisecond},
-		{"fallback after", p.FallbackAfter, time.Millisecond},
-		{"client id wait", p.ClientIDWait, 0},
-		{"login after", p.LoginAfter, time.Millisecond},
-		{"repeat every", p.RepeatEvery, time.Millisecond},
-		{"link probe timeout", p.LinkProbeTimeout, time.Second},
-		{"message gap", p.Pace.MinGap, 0},
-		{"pace recovery", p.PaceRecovery, time.Second},
-		{"competing for", p.CompetingFor, time.Second},
+		{"dial timeout", p.DialTimeout, time.Millisecond, ""},
+		{"greeting timeout", p.GreetingTimeout, time.Millisecond, ""},
+		{"ready timeout", p.ReadyTimeout, p.GreetingTimeout, "greeting timeout"},
+		{"heartbeat", p.HeartbeatEvery, ProbeSpacing, ""},
+		{"heartbeat timeout", p.HeartbeatTimeout, ProbeSpacing, ""},
+		{"backoff base", p.BackoffBase, time.Millisecond, ""},
+		{"backoff cap", p.BackoffCap, p.BackoffBase, "backoff base"},
+		{"stable after", p.StableAfter, 0, ""},
+		{"breaker probe", p.BreakerProbe, time.Millisecond, ""},
+		{"window cap", p.WindowCap, time.Millisecond, ""},
+		{"weekend probe", p.WeekendProbe, time.Millisecond, ""},
+		{"fallback after", p.FallbackAfter, time.Millisecond, ""},
+		{"client id wait", p.ClientIDWait, 0, ""},
+		{"login after", p.LoginAfter, time.Millisecond, ""},
+		{"repeat every", p.RepeatEvery, time.Millisecond, ""},
+		{"link probe timeout", p.LinkProbeTimeout, time.Second, ""},
+		{"message gap", p.Pace.MinGap, 0, ""},
+		{"pace recovery", p.PaceRecovery, time.Second, ""},
+		{"competing for", p.CompetingFor, time.Second, ""},
 	} {
-		refuse(d.value >= d.from, "%s %v: want at least %v", d.name, d.value, d.from)
+		against(d.limit, d.value >= d.from, d.name, "%s %v: want at least %v", d.name, d.value, d.from)
 	}
-	refuse(p.HeartbeatMisses >= 1, "heartbeat misses %d: want at least 1", p.HeartbeatMisses)
-	refuse(p.LinkProbeEvery == 0 || p.LinkProbeEvery >= time.Second, "link probe every %v: want 0s for never, or at least 1s", p.LinkProbeEvery)
-	refuse(p.LinkProbeMisses >= 1, "link probe misses %d: want at least 1", p.LinkProbeMisses)
-	refuse(p.Pace.PerSecond >= 1 && p.Pace.PerSecond <= maxPerSecond, "message rate %d a second: want 1 to %d", p.Pace.PerSecond, maxPerSecond)
-	refuse(p.Pace.MinGap <= time.Minute, "message gap %v: want at most %v", p.Pace.MinGap, time.Minute)
-	refuse(p.QueueLimit >= 1, "queue limit %d: want at least 1", p.QueueLimit)
-	refuse(p.BreakerAfter >= 1, "breaker after %d failures: want at least 1", p.BreakerAfter)
-	refuse(p.ClientIDTries >= 1, "client id tries %d: want at least 1", p.ClientIDTries)
+	refuse(p.HeartbeatMisses >= 1, "heartbeat misses", "heartbeat misses %d: want at least 1", p.HeartbeatMisses)
+	refuse(p.BreakerAfter >= 1, "breaker after", "breaker after %d failures: want at least 1", p.BreakerAfter)
+	refuse(p.ClientIDTries >= 1, "client id tries", "client id tries %d: want at least 1", p.ClientIDTries)
+	for i, w := range p.Windows {
+		err := w.check()
+		refuse(err == nil, "windows", "window %d: %v", i+1, err)
+		refuse(err != nil || !slices.ContainsFunc(p.Windows[:i], w.Same), "windows", "window %q: stands there twice", w)
+	}
+	refuse(p.LinkProbeEvery == 0 || p.LinkProbeEvery >= time.Second, "link probe every", "link probe every %v: want 0s for never, or at least 1s", p.LinkProbeEvery)
+	refuse(p.LinkProbeMisses >= 1, "link probe misses", "link probe misses %d: want at least 1", p.LinkProbeMisses)
+	against("lines", p.Pace.PerSecond >= 1 && p.Pace.PerSecond <= maxPerSecond, "message rate", "message rate %d a second: want 1 to %d", p.Pace.PerSecond, maxPerSecond)
+	refuse(p.Pace.MinGap <= time.Minute, "message gap", "message gap %v: want at most %v", p.Pace.MinGap, time.Minute)
+	refuse(p.QueueLimit >= 1, "queue limit", "queue limit %d: want at least 1", p.QueueLimit)
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,22 @@ func TestValidateNamesEveryValueOutOfRange(t *testing.T) {
 		{"a negative stability", func(p *connector.Policy) { p.StableAfter = -1 }, []string{"stable after -1ns"}},
 		{"no failure trips", func(p *connector.Policy) { p.BreakerAfter = 0 }, []string{"breaker after 0"}},
 		{"a probe all the time", func(p *connector.Policy) { p.BreakerProbe = 0 }, []string{"breaker probe 0s"}},
+		{"a preset", func(p *connector.Policy) { p.Windows = presets(t, "europe") }, nil},
+		{"a window that never opens", func(p *connector.Policy) {
+			p.Windows = connector.Windows{{Kind: connector.WindowReset, Length: time.Hour, Zone: time.UTC}}
+		}, []string{"window 1: it never opens: want a day at least"}},
+		{"a window without a zone", func(p *connector.Policy) {
+			p.Windows = connector.Windows{{Kind: connector.WindowReset, Days: 1, Length: time.Hour}}
+		}, []string{"window 1: want a zone with a name"}},
+		{"a window that never closes", func(p *connector.Policy) {
+			p.Windows = connector.Windows{{Kind: connector.WindowReset, Days: 3, Length: 24 * time.Hour, Zone: time.UTC}}
+		}, []string{"window 1: length 24h0m0s: it never closes"}},
+		{"a window of no length", func(p *connector.Policy) {
+			p.Windows = connector.Windows{{Kind: connector.WindowReset, Days: 3, Zone: time.UTC}}
+		}, []string{"window 1: length 0s: it never opens"}},
+		{"the same window twice", func(p *connector.Policy) {
+			p.Windows = append(presets(t, "europe"), presets(t, "asia")...)
+		}, []string{`window "weekend Fri 23:00 - Sat 03:00 America/New_York": stands there twice`}},
 		{"two at once", func(p *connector.Policy) { p.ClientID, p.DialTimeout = -1, 0 }, []string{"client id -1", "dial timeout 0s"}},
 	} {
 		p := testPolicy()
@@ -103,5 +120,37 @@ func TestAWindowIsNamedAndHasAPaceOfItsOwn(t *testing.T) {
 		if lost := find[*events.SessionLost](t, s.give(s.ended(events.CauseClosedByGateway))); lost.Window != name {
 			t.Errorf("%q: the session is lost in window %q, want %q", c.window, lost.Window, name)
 		}
+	}
+}
+
+func presets(t *testing.T, region string) connector.Windows {
+	t.Helper()
+	ws, err := connector.Presets(region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ws
+}
+
+func TestWhatValidateFindsNamesItsSetting(t *testing.T) {
+	p := testPolicy()
+	p.Endpoint, p.Fallbacks, p.ClientID, p.SpareIDs = "nowhere", []string{"h:1", "h:1"}, -1, []int64{-1}
+	p.HeartbeatTimeout, p.BackoffCap, p.BreakerAfter = 0, p.BackoffBase-1, 0
+	p.Windows = connector.Windows{{}}
+	joined, ok := p.Validate().(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatal("Validate() joins no errors")
+	}
+	var got []string
+	for _, err := range joined.Unwrap() {
+		e, ok := errors.AsType[*connector.SettingError](err)
+		if !ok {
+			t.Fatalf("Validate() has the error %v, want a SettingError", err)
+		}
+		got = append(got, strings.TrimSuffix(e.Setting+"/"+e.Limit, "/"))
+	}
+	want := "gateway, fallbacks/gateway, client id, spare client ids, spare client ids/client id, heartbeat timeout, backoff cap/backoff base, breaker after, windows"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("Validate() finds fault with %s, want %s", strings.Join(got, ", "), want)
 	}
 }

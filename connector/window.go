@@ -2,6 +2,7 @@ package connector
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,6 +84,30 @@ func (w Window) String() string {
 		}
 	}
 	return fmt.Sprintf("%s %s %s-%s %s", w.Kind, w.Days, clockText(w.From), clockText(end), w.Zone)
+}
+
+// check says why the window can never open, or is none: what [ParseWindow]
+// returns always passes.
+func (w Window) check() error {
+	several := w.Days&(w.Days-1) != 0
+	switch {
+	case w.Zone == nil || w.Zone == time.Local:
+		return errors.New("want a zone with a name")
+	case w.Days&everyDay == 0:
+		return errors.New("it never opens: want a day at least")
+	case w.From < 0 || w.From >= day || w.From%time.Minute != 0:
+		return fmt.Errorf("it opens %v after midnight: want whole minutes from 0 to 23h59m", w.From)
+	case w.Length < time.Minute || w.Length%time.Minute != 0:
+		return fmt.Errorf("length %v: it never opens; want whole minutes, at least 1", w.Length)
+	case several && w.Length >= day || w.Length >= 7*day:
+		return fmt.Errorf("length %v: it never closes; want less than a day, or less than a week if it opens on one day", w.Length)
+	}
+	return nil
+}
+
+// Same says whether w and v are the same stretch of the week, of the same kind.
+func (w Window) Same(v Window) bool {
+	return w.Kind == v.Kind && w.Days == v.Days && w.From == v.From && w.Length == v.Length && w.Zone.String() == v.Zone.String()
 }
 
 // Contains says whether the window is open at t.

@@ -89,6 +89,7 @@
 //     effect is not one of ours.
 //   - Recent commands are in the State but not in its JSON: they are there to
 //     answer a repeated command, and would make every status answer large.
+//   - A [Pool] is no event: it follows from the states of its members.
 //   - A claim is recognized by its kind, not its type, so that an older program
 //     can follow the epochs of a log that a newer one writes.
 //   - [ParseRequest] is stricter than [Decode]: a person's misspelt field must

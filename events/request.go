@@ -164,6 +164,7 @@ type Answer struct {
 	Uptime  Millis    `json:"uptime_ms,omitempty"` // how long the session has been ready
 	Traffic *Traffic  `json:"traffic,omitempty"`   // of the session that is up
 	State   *State    `json:"state,omitempty"`     // what the log says, folded
+	Pool    *Pool     `json:"pool,omitempty"`      // instead of the state, when connection is the name of a pool
 	Version string    `json:"version,omitempty"`   // the program's version
 }
 

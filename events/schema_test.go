@@ -318,6 +318,11 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 		{OK: true, Status: StatusAccepted, Connection: "main", CommandID: "restart-7", AfterSeq: 42},
 		{OK: true, Connection: "main", AsOf: wireTime, Uptime: 5, Traffic: &Traffic{HeardAt: wireTime}, State: &state, Version: "1.2.3"},
 		{OK: true, State: new(NewState("main"))},
+		{OK: true, Connection: "main", AsOf: wireTime, Version: "1.2.3", Pool: &Pool{
+			Name: "main", AsOf: wireTime, Condition: ConditionDown, Of: 1, Wanted: 1,
+			Reasons: []PoolReason{{"main-20", Reason{Level: LevelSession, What: "waiting", Since: wireTime, Cause: CauseRefused}}},
+			Members: []PoolMember{{"main-20", true, PhaseWaiting, ConditionDown}},
+		}},
 	} {
 		b, err := json.Marshal(a)
 		if err != nil {

@@ -31,6 +31,8 @@ const (
 	// FeedSubjects is the live feed: each stored event, once, after it was
 	// stored, with the stream's headers.
 	FeedSubjects = "ib.conn.*"
+	// PoolSubjects is where what pools amount to is published.
+	PoolSubjects = "ib.pool.>"
 	// ServiceName is the name under which the commands are found by
 	// "nats micro ls".
 	ServiceName = "ibconn"
@@ -52,6 +54,9 @@ func FeedSubject(k Kind) string { return "ib.conn." + string(k) }
 
 // CommandSubject is the subject that takes the command verb for c.
 func CommandSubject(c ConnectionID, v Verb) string { return "ib.cmd." + string(c) + "." + string(v) }
+
+// PoolSubject is the subject on which each change of a pool appears live.
+func PoolSubject(name ConnectionID) string { return "ib.pool." + string(name) }
 
 // ParseLogSubject takes a log subject apart, or says that it is not one.
 func ParseLogSubject(subject string) (ConnectionID, Kind, error) {

@@ -43,6 +43,7 @@ func TestSubjectsAreThoseOfTheDesign(t *testing.T) {
 		{FeedSubject(KindHeartbeat), "ib.conn.heartbeat"},
 		{FeedSubject("*"), FeedSubjects},
 		{CommandSubject("main", VerbReconnect), "ib.cmd.main.reconnect"},
+		{PoolSubject("main"), "ib.pool.main"},
 		{SchemaURI("ib.conn.state.stopped"), "urn:ibconn:schema:ib.conn.state.stopped"},
 	} {
 		if tt.got != tt.want {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,36 +17,41 @@ import (
 	"ibconn/bus"
 	"ibconn/connector"
 	"ibconn/connector/tws"
+	poolwatch "ibconn/consumers/pool"
 	"ibconn/events"
 )
 
-// app keeps one connection on an embedded bus: everything that "ibconn run"
-// is, without its flags, so that the demo and the tests run the same thing.
+// app keeps connections on an embedded bus: everything that "ibconn run" is,
+// without its flags, so that the demo and the tests run the same thing.
 type app struct {
-	Connection events.ConnectionID
-	Policy     connector.Policy
-	Dir        string         // where the log lies
-	Listen     string         // the embedded server's address; empty: none
-	Log        zerolog.Logger // for what is not an event: the bus' own words
-
-	// Control carries out the control commands; nil when there are none.
-	Control connector.Controller
+	Connections []connection // at least one
+	Pools       []pool
+	Dir         string         // where the log lies
+	Listen      string         // the embedded server's address; empty: none
+	Log         zerolog.Logger // for what is not an event: the bus' own words
 
 	// Ready, when set, is called once the bus can be reached, with its URL.
 	Ready func(url string)
-	// OnEvent is called for each event from then on, in order, on one goroutine.
+	// OnEvent is called for each event of the connections from then on, in order,
+	// on one goroutine.
 	OnEvent func(events.Recorded)
 }
 
 // drainWithin is how long the last events may take to OnEvent.
 const drainWithin = 300 * time.Millisecond
 
-// Run keeps the connection until ctx ends. It ends things in the reverse order
-// of their beginning: the connection first, so that its last event is recorded,
-// then whoever reads the events, then the bus.
+// Run keeps the connections until ctx ends. It ends things in the reverse order
+// of their beginning: the connections first, so that their last events are
+// recorded, then whoever reads the events, then the bus.
+//
+// A connection that another writer took ends alone; the error wraps
+// [events.ErrSuperseded] when all of them did. Whatever else ends a connection
+// ends all.
 func (a *app) Run(ctx context.Context) error {
-	if err := a.Policy.Validate(); err != nil {
-		return usageError{err}
+	for _, c := range a.Connections {
+		if err := c.Policy.Validate(); err != nil {
+			return usageError{err}
+		}
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -60,7 +66,7 @@ func (a *app) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nc, err := server.Connect("ibconn " + string(a.Connection))
+	nc, err := server.Connect("ibconn run")
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}
@@ -69,111 +75,177 @@ func (a *app) Run(ctx context.Context) error {
 	return errors.Join(err, server.Close())
 }
 
+// kept is one connection while it is kept.
+type kept struct {
+	*connector.Runner
+	unserve context.CancelFunc // ends its commands
+}
+
+func (a *app) runners(log *bus.Log, instance string) ([]*kept, error) {
+	// One dialer makes the sessions of all: what the connections of a gateway
+	// have to share goes in here, found by the endpoint that an attempt is for.
+	dialer := &tws.Dialer{}
+	var all []*kept
+	for _, c := range a.Connections {
+		writer, err := log.Writer(c.Name, a.Dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &kept{Runner: &connector.Runner{
+			Connection: c.Name,
+			Policy:     c.Policy,
+			Log:        writer,
+			Dialer:     dialer,
+			Control:    c.Control,
+			Instance:   instance,
+			Version:    version,
+			PID:        os.Getpid(),
+			NewID:      nuid.Next,
+		}})
+	}
+	return all, nil
+}
+
 func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, instance string) error {
 	log, err := bus.OpenLog(ctx, nc, bus.LogOptions{})
 	if err != nil {
 		return err
 	}
-	writer, err := log.Writer(a.Connection, a.Dir)
+	runners, err := a.runners(log, instance)
 	if err != nil {
 		return err
 	}
-	runner := &connector.Runner{
-		Connection: a.Connection,
-		Policy:     a.Policy,
-		Log:        writer,
-		Dialer:     &tws.Dialer{},
-		Control:    a.Control,
-		Instance:   instance,
-		Version:    version,
-		PID:        os.Getpid(),
-		NewID:      nuid.Next,
+	position, err := log.Last(ctx)
+	if err != nil {
+		return err
 	}
 
-	// What serves the connection outlives it by a moment, and ends it when it
-	// cannot serve it any more.
+	// What serves the connections outlives them by a moment, and ends them when
+	// it cannot serve them any more.
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var services sync.WaitGroup
-	start := func(name string, run func(context.Context) error) {
+	start := func(name string, run func(context.Context) error) context.CancelFunc {
+		ctx, cancel := context.WithCancel(serving)
 		services.Go(func() {
-			if err := run(serving); err != nil && serving.Err() == nil {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
 				fail(fmt.Errorf("%s: %w", name, err))
 			}
 		})
+		return cancel
 	}
 	shown := newProgress()
-	position, err := log.Last(ctx)
-	if err != nil {
-		return err
-	}
 	start("events", func(ctx context.Context) error { return a.follow(ctx, log, position, shown) })
 	start("bus", server.Watch)
 	// Who is told that the bus is up may send a command at once.
-	taken := make(chan struct{})
-	start("commands", func(ctx context.Context) error {
-		return bus.ServeCommands(ctx, nc, bus.CommandService{
-			Connection: a.Connection, Version: version, Verbs: commandSpecs(a.Control != nil), Handle: runner.Handle,
-			Started: func() { close(taken) },
+	var taken sync.WaitGroup
+	take := func(s bus.CommandService) context.CancelFunc {
+		s.Version = version
+		taken.Add(1)
+		return start("commands", func(ctx context.Context) error {
+			answerable := sync.OnceFunc(taken.Done)
+			defer answerable()
+			s.Started = answerable
+			return bus.ServeCommands(ctx, nc, s)
 		})
-	})
-
-	select {
-	case <-taken:
-		if a.Ready != nil {
-			a.Ready(server.URL())
-		}
-	case <-ctx.Done():
 	}
-	err = runner.Run(ctx)
-	shown.await(runner.State().Sequence, drainWithin)
+	for _, p := range a.Pools {
+		watcher := &poolwatch.Watcher{Name: p.Name, Members: p.Members, Log: log, Publish: nc.Publish, Version: version}
+		start("pool", watcher.Run)
+		take(bus.CommandService{Connection: p.Name, Pool: p.Members, Verbs: commandSpecs(events.VerbStatus), Handle: watcher.Handle})
+	}
+	for _, r := range runners {
+		r.unserve = take(bus.CommandService{Connection: r.Connection, Verbs: commandSpecs(verbsOf(r.Runner)...), Handle: r.Handle})
+	}
+
+	taken.Wait()
+	if a.Ready != nil && ctx.Err() == nil {
+		a.Ready(server.URL())
+	}
+	err = a.keep(ctx, fail, runners)
+	shown.await(serving, log, drainWithin)
 	stop()
 	services.Wait()
 	return err
 }
 
+// keep runs the connections until all have ended.
+func (a *app) keep(ctx context.Context, fail context.CancelCauseFunc, runners []*kept) error {
+	type ending struct {
+		*kept
+		err error
+	}
+	endings := make(chan ending)
+	for _, r := range runners {
+		go func() { endings <- ending{r, r.Run(ctx)} }()
+	}
+	var first, superseded error
+	for i := range runners {
+		end := <-endings
+		switch {
+		case errors.Is(end.err, events.ErrSuperseded):
+			superseded = end.err
+			end.unserve() // whoever took it answers for it
+			if i < len(runners)-1 {
+				a.Log.Warn().Str("connection", string(end.Connection)).Err(end.err).Msg("the connection ends here; the others go on")
+			}
+		case first == nil:
+			first = end.err
+			fail(end.err)
+		}
+	}
+	return cmp.Or(first, superseded)
+}
+
 // follow hands each new event to OnEvent.
 func (a *app) follow(ctx context.Context, log *bus.Log, after uint64, shown *progress) error {
-	for e, err := range log.Read(ctx, bus.Query{Connection: a.Connection, After: after, Follow: true}) {
-		if _, undecodable := errors.AsType[*bus.UndecodableError](err); undecodable {
+	ours := make(map[events.ConnectionID]bool)
+	for _, c := range a.Connections {
+		ours[c.Name] = true
+	}
+	for e, err := range log.Read(ctx, bus.Query{After: after, Follow: true}) {
+		_, undecodable := errors.AsType[*bus.UndecodableError](err)
+		switch {
+		case undecodable:
 			a.Log.Error().Err(err).Msg("an event cannot be shown")
-			continue
-		}
-		if err != nil {
+		case err != nil:
 			return err
+		case ours[e.Connection]:
+			a.OnEvent(e.Recorded)
 		}
-		a.OnEvent(e.Recorded)
-		shown.reach(e.Sequence)
+		shown.reach(e.StreamSeq)
 	}
 	return nil
 }
 
-// progress tells how far a reader has come.
+// progress tells how far a reader of the log has come.
 type progress struct {
-	sequence atomic.Uint64
+	position atomic.Uint64
 	moved    chan struct{}
 }
 
 func newProgress() *progress { return &progress{moved: make(chan struct{}, 1)} }
 
-func (p *progress) reach(sequence uint64) {
-	p.sequence.Store(sequence)
+func (p *progress) reach(position uint64) {
+	p.position.Store(position)
 	select {
 	case p.moved <- struct{}{}:
 	default:
 	}
 }
 
-// await returns once the reader has reached sequence, or after within.
-func (p *progress) await(sequence uint64, within time.Duration) {
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	for p.sequence.Load() < sequence {
+// await returns once the reader has reached what is the log's end now, or after
+// within.
+func (p *progress) await(ctx context.Context, log *bus.Log, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	end, err := log.Last(ctx)
+	for err == nil && p.position.Load() < end {
 		select {
 		case <-p.moved:
-		case <-timer.C:
+		case <-ctx.Done():
 			return
 		}
 	}

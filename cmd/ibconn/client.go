@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ibconn/bus"
+	"ibconn/connector"
 	"ibconn/events"
 )
 
@@ -105,14 +107,16 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// commandSpecs describes the commands for "nats micro info", those that take IBC
-// only where there is one.
-func commandSpecs(control bool) []bus.VerbSpec {
-	specs := make([]bus.VerbSpec, 0, len(events.Verbs))
-	for _, v := range events.Verbs {
-		if v.Control() && !control {
-			continue
-		}
+// verbsOf are the commands that a connection takes: those that take IBC only
+// where there is one.
+func verbsOf(r *connector.Runner) []events.Verb {
+	return slices.DeleteFunc(slices.Clone(events.Verbs), func(v events.Verb) bool { return v.Control() && r.Control == nil })
+}
+
+// commandSpecs describes commands for "nats micro info".
+func commandSpecs(verbs ...events.Verb) []bus.VerbSpec {
+	specs := make([]bus.VerbSpec, 0, len(verbs))
+	for _, v := range verbs {
 		specs = append(specs, bus.VerbSpec{
 			Verb:           v,
 			Description:    v.Purpose(),

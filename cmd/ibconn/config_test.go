@@ -2,12 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
+
+	"ibconn/events"
 )
 
 // configured writes a configuration file.
@@ -98,30 +104,109 @@ func TestWhatIsWrongInTheConfigurationIsSaidWithItsPlace(t *testing.T) {
 	}
 }
 
-func FuzzReadConfig(f *testing.F) {
+func FuzzConfig(f *testing.F) {
 	for _, text := range []string{
 		"", "client-id: 3\n", "a: 1\na: 2\n", "a: [1]\n", "a: {b: c}\n", "- a\n", "a: |\n  b\n", "a: &x b\nc: *x\n", "a: \"b", "? a\n: b\n",
 		"---\na: 1\n---\nb: 2\n", "a: !!str b\n", "<<: {a: b}\n", "a: b: c\n", "%YAML 1.2\n---\na: 1\n", "\x00", "a:\n- b\nc: .inf\n", "# only\n",
+		"connections:\n  main: {client-id: 17}\n  paper: {gateway: h:7497, client_id: 18, windows: europe}\n", "connections: {a: }\n", "connections: {a: {b: {}}}\n",
+		"pool: {client_ids: 20-27}\n", "pool: {client-ids: [20, 22, 30-33], name: p, heartbeat: 1s}\nconnections: {p: {}}\n", "pool:\n  client_ids: 20,22,30-33\n",
+		"pool: {client_ids: 0-2147483647}\n", "pool: {client_ids: 7-3}\n", "pool: {client_ids: []}\n", "connections: {a: {fallbacks: \"h:1,h:2\"}, b: {gateway: h:2}}\n",
+		"gateway: localhost:1\nspare-client-ids: 1,2\nconnections: {a: {client-id: 1}, b: {gateway: 127.0.0.1:1, client-id: 2}}\n",
 	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		resolver, err := readConfig(bytes.NewReader(text))
+		c := new(config)
+		err := c.read(bytes.NewReader(text))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "configuration") {
-				t.Errorf("readConfig(%q) = %q, want the file's name first", text, err)
+				t.Errorf("read(%q) = %q, want the file's name first", text, err)
 			}
 			return
 		}
-		seen := make(map[string]bool)
-		for _, s := range resolver.(*config).settings {
-			if s.line < 1 || s.line > bytes.Count(text, []byte("\n"))+bytes.Count(text, []byte("\r"))+1 {
-				t.Errorf("readConfig(%q) has %q in line %d", text, s.key, s.line)
-			}
-			if seen[s.key] {
-				t.Errorf("readConfig(%q) has %q twice", text, s.key)
-			}
-			seen[s.key] = true
+		lines := bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) + 1
+		sections := append([]section{c.section}, c.connections...)
+		if c.pool != nil {
+			sections = append(sections, c.pool.section)
 		}
+		for _, section := range sections {
+			seen := make(map[string]bool)
+			for _, s := range section.settings {
+				if s.line < 1 || s.line > lines {
+					t.Errorf("read(%q) has %q in line %d", text, s.key, s.line)
+				}
+				if seen[s.key] || strings.Contains(s.key, "_") {
+					t.Errorf("read(%q) has %q twice, or with an underscore", text, s.key)
+				}
+				seen[s.key] = true
+			}
+		}
+		w, err := wiringOf(t, c)
+		if err != nil {
+			if !strings.Contains(err.Error(), "configuration, line ") && !strings.Contains(err.Error(), "--") {
+				t.Errorf("a run with %q = %q, want the file and the line", text, err)
+			}
+			return
+		}
+		soundWiring(t, text, w)
 	})
+}
+
+// wiringOf parses "run" with a file that was read already.
+func wiringOf(t testing.TB, c *config) (wiring, error) {
+	t.Helper()
+	var line commandLine
+	k, err := newParserOf(&line, kong.Resolvers(view{config: c}), kong.BindTo(t.Context(), (*context.Context)(nil))).Parse([]string{"run"})
+	if err != nil {
+		return wiring{}, err
+	}
+	return line.Run.wire(k, c)
+}
+
+// soundWiring holds what a run would keep against the rules, in another way than
+// the program does.
+func soundWiring(t *testing.T, text []byte, w wiring) {
+	t.Helper()
+	names, clients, members := map[events.ConnectionID]int{}, map[string]int{}, map[string]map[events.ConnectionID]bool{}
+	for _, c := range w.connections {
+		names[c.Name]++
+		if err := c.Policy.Validate(); err != nil {
+			t.Errorf("a run with %q keeps %s with %v", text, c.Name, err)
+		}
+		for _, endpoint := range append([]string{c.Policy.Endpoint}, c.Policy.Fallbacks...) {
+			gateway := gatewayOf(endpoint)
+			if members[gateway] == nil {
+				members[gateway] = map[events.ConnectionID]bool{}
+			}
+			if !members[gateway][c.Name] {
+				for _, id := range append([]int64{c.Policy.ClientID}, c.Policy.SpareIDs...) {
+					clients[fmt.Sprint(gateway, "/", id)]++
+				}
+			}
+			members[gateway][c.Name] = true
+		}
+	}
+	for _, p := range w.pools {
+		names[p.Name]++
+		for _, m := range p.Members {
+			if names[m] == 0 {
+				t.Errorf("a run with %q has a pool of %s, which it does not keep", text, m)
+			}
+		}
+	}
+	for name, n := range names {
+		if _, err := events.ParseConnectionID(string(name)); err != nil || n > 1 {
+			t.Errorf("a run with %q has %q %d times, %v", text, name, n, err)
+		}
+	}
+	for client, n := range clients {
+		if n > 1 {
+			t.Errorf("a run with %q has %d connections for %s", text, n, client)
+		}
+	}
+	for gateway, all := range members {
+		if len(all) > maxClients {
+			t.Errorf("a run with %q has %d connections for %s", text, len(all), gateway)
+		}
+	}
 }

@@ -97,11 +97,10 @@ func (d *demoCommand) Run(ctx context.Context, c console) error {
 		moved:    make(chan struct{}, 1),
 	}
 	return night.run(ctx, app{
-		Connection: "main",
-		Policy:     demoPolicy(address, scaled),
-		Dir:        dir,
-		Listen:     d.Listen,
-		Log:        zerolog.Nop(), // what ends the bus comes as an error too
+		Connections: []connection{{Name: "main", Policy: demoPolicy(address, scaled)}},
+		Dir:         dir,
+		Listen:      d.Listen,
+		Log:         zerolog.Nop(), // what ends the bus comes as an error too
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
 
 	"ibconn/bus"
@@ -22,7 +23,8 @@ import (
 )
 
 // doctorCommand takes run's flags, so that what it checks is what a run with
-// the same words would meet. Of several gateways it looks at the first.
+// the same words would meet. Of a connection's gateways it looks at the first,
+// and at one that several connections share once.
 type doctorCommand struct {
 	runCommand
 	NATS    string        `name:"nats" help:"URL of the bus to look for." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
@@ -43,10 +45,11 @@ const (
 
 // check is one thing that was looked at.
 type check struct {
-	Name   string  `json:"name"`
-	Status verdict `json:"status"`
-	Found  string  `json:"found"`
-	Advice string  `json:"advice,omitempty"` // what to do next; empty when all is well
+	Gateway string  `json:"gateway,omitempty"` // which one, where there are several
+	Name    string  `json:"name"`
+	Status  verdict `json:"status"`
+	Found   string  `json:"found"`
+	Advice  string  `json:"advice,omitempty"` // what to do next; empty when all is well
 }
 
 func well(format string, args ...any) check {
@@ -94,20 +97,11 @@ func fit(text string) string {
 }
 
 // Run checks everything, prints what it found, and fails when a check did.
-func (d *doctorCommand) Run(ctx context.Context, c console) error {
+func (d *doctorCommand) Run(ctx context.Context, c console, k *kong.Context, file *config) error {
 	if d.Timeout <= 0 || d.Settle < 0 {
 		return usageError{fmt.Errorf("--timeout %v, --settle %v: want a timeout above 0 and no settling below", d.Timeout, d.Settle)}
 	}
-	if _, err := events.ParseConnectionID(d.Connection); err != nil {
-		return usageError{err}
-	}
-	policy, err := d.policy()
-	if err == nil {
-		err = policy.Validate()
-	}
-	if err == nil {
-		_, err = d.controller()
-	}
+	w, err := d.wire(k, file)
 	if err != nil {
 		return usageError{err}
 	}
@@ -122,9 +116,24 @@ func (d *doctorCommand) Run(ctx context.Context, c console) error {
 		}
 	}
 	there, onBus := d.checkBus(ctx)
-	show(d.checkGateway(ctx, policy, there))
+	gateways := w.gateways()
+	for _, g := range gateways {
+		group := d.checkGateway(ctx, g.first().Policy, there)
+		if len(gateways) > 1 {
+			for i := range group {
+				group[i].Gateway = g.first().Policy.Endpoint
+			}
+			if !d.JSON {
+				fmt.Fprintf(c.Out, "gateway %s, as client %d, for %s:\n", g.first().Policy.Endpoint, g.first().Policy.ClientID, g.names())
+			}
+		}
+		show(group)
+	}
+	if len(gateways) > 1 && !d.JSON {
+		fmt.Fprintln(c.Out, "this machine:")
+	}
 	show(onBus)
-	show(d.checkData(ctx, there))
+	show(d.checkData(ctx, w.connections, there))
 	if d.JSON {
 		if err := printJSON(c.Out, checks); err != nil {
 			return err
@@ -137,6 +146,34 @@ func (d *doctorCommand) Run(ctx context.Context, c console) error {
 		return fmt.Errorf("%s failed", plural(n, "check"))
 	}
 	return nil
+}
+
+// shared is the connections that begin at one gateway; there is one at least.
+type shared []connection
+
+func (s shared) first() connection { return s[0] }
+
+func (s shared) names() string {
+	var names []string
+	for _, c := range s {
+		names = append(names, string(c.Name))
+	}
+	return strings.Join(names, ", ")
+}
+
+// gateways returns the connections by the gateway they begin at, in the order of
+// the file.
+func (w wiring) gateways() []shared {
+	var all []shared
+	for _, c := range w.connections {
+		i := slices.IndexFunc(all, func(s shared) bool { return gatewayOf(s.first().Policy.Endpoint) == gatewayOf(c.Policy.Endpoint) })
+		if i < 0 {
+			all = append(all, shared{c})
+			continue
+		}
+		all[i] = append(all[i], c)
+	}
+	return all
 }
 
 func printChecks(c console, checks []check) {
@@ -168,19 +205,20 @@ const otherClients = 1000
 // to fight with it.
 func (d *doctorCommand) checkGateway(ctx context.Context, policy connector.Policy, there []events.Answer) []check {
 	policy.DialTimeout, policy.GreetingTimeout, policy.ReadyTimeout = d.Timeout, d.Timeout, d.Timeout
+	wanted := policy.ClientID
 	holder := slices.IndexFunc(there, func(a events.Answer) bool {
 		at := a.State.Attempt
-		return a.State.Phase != events.PhaseStopped && at.Endpoint == d.Gateway && at.ClientID == d.ClientID
+		return a.State.Phase != events.PhaseStopped && gatewayOf(at.Endpoint) == gatewayOf(policy.Endpoint) && at.ClientID == wanted
 	})
 	instead := ""
 	if holder >= 0 {
-		policy.ClientID = (d.ClientID + otherClients) % math.MaxInt32
+		policy.ClientID = (wanted + otherClients) % math.MaxInt32
 		instead = fmt.Sprintf("; %d is held by ibconn run (connection %s, %s), so the trial took another",
-			d.ClientID, there[holder].Connection, there[holder].State.Instance)
+			wanted, there[holder].Connection, there[holder].State.Instance)
 	}
 	t := newTrial(policy)
 	return inTurn(
-		step{"gateway name", func() check { return d.checkName(ctx) }},
+		step{"gateway name", func() check { return d.checkName(ctx, policy.Endpoint) }},
 		step{"gateway port", func() check {
 			t.run(ctx, d.Timeout, d.Settle)
 			return t.port()
@@ -196,8 +234,8 @@ func (d *doctorCommand) checkGateway(ctx context.Context, policy connector.Polic
 	)
 }
 
-func (d *doctorCommand) checkName(ctx context.Context) check {
-	host, _, _ := net.SplitHostPort(d.Gateway) // validated above
+func (d *doctorCommand) checkName(ctx context.Context, endpoint string) check {
+	host, _, _ := net.SplitHostPort(endpoint) // validated above
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
@@ -251,6 +289,10 @@ func (d *doctorCommand) checkRun(ctx context.Context, nc *nats.Conn) ([]events.A
 	var words []string
 	for _, o := range offers {
 		a, err := bus.Ask(ctx, nc, o.Connection, events.VerbStatus, events.Request{})
+		if err == nil && a.Pool != nil {
+			words = append(words, fmt.Sprintf("%s (pool, %s)", o.Connection, a.Pool.Condition))
+			continue
+		}
 		if err != nil || a.State == nil {
 			words = append(words, fmt.Sprintf("%s (no status)", o.Connection))
 			continue
@@ -286,7 +328,7 @@ const (
 	fullDisk = 64 << 20 // below it a run does not start
 )
 
-func (d *doctorCommand) checkData(ctx context.Context, there []events.Answer) []check {
+func (d *doctorCommand) checkData(ctx context.Context, all []connection, there []events.Answer) []check {
 	var at string // the directory, or the one it would be made in
 	var server *bus.Server
 	steps := []step{
@@ -301,7 +343,7 @@ func (d *doctorCommand) checkData(ctx context.Context, there []events.Answer) []
 		}},
 	}
 	if keptBefore(d.Data) {
-		steps = append(steps, step{"log", func() check { return d.checkLog(ctx, server) }})
+		steps = append(steps, step{"log", func() check { return d.checkLog(ctx, all, server) }})
 	}
 	checks := inTurn(steps...)
 	if server != nil {
@@ -403,37 +445,52 @@ func checkLock(dir string, there []events.Answer) (*bus.Server, check) {
 	return nil, c
 }
 
-// checkLog compares the log's end with the high-water mark. The rest of the
-// chain is for a run to check, which knows what damage is on record already.
-func (d *doctorCommand) checkLog(ctx context.Context, server *bus.Server) check {
+// checkLog compares where each connection's log ends with its high-water mark.
+// The rest of the chain is for a run to check, which knows what damage is on
+// record already.
+func (d *doctorCommand) checkLog(ctx context.Context, all []connection, server *bus.Server) check {
 	if server == nil {
 		return check{Status: skipped, Found: "it can be compared with its high-water mark only while nobody writes it"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	head, mark, err := d.ends(ctx, server)
-	switch {
-	case err != nil:
-		return fail(err.Error(), "check the disk; for a large log give a longer --timeout")
-	case head.Sequence < mark.Sequence, head.Sequence == mark.Sequence && head.Hash != mark.Hash:
-		return fail(fmt.Sprintf("it ends at sequence %d and not with the last event known to be stored, %d", head.Sequence, mark.Sequence),
-			"if the directory was copied or restored, copy it again while no run has it; else check the disk; a run records the damage and goes on")
-	}
-	return well("it ends at sequence %d, not before its high-water mark, %d", head.Sequence, mark.Sequence)
-}
-
-// ends returns where the log ends, and where it must not end before.
-func (d *doctorCommand) ends(ctx context.Context, server *bus.Server) (head, mark events.Head, err error) {
 	nc, err := server.Connect("doctor")
 	if err != nil {
-		return head, mark, err
+		return unreadable(err)
 	}
 	defer nc.Close()
 	log, err := bus.FindLog(ctx, nc)
 	if err != nil {
-		return head, mark, err
+		return unreadable(err)
 	}
-	w, err := log.Writer(events.ConnectionID(d.Connection), d.Data)
+	var head, mark events.Head
+	for _, c := range all {
+		whose := "it"
+		if len(all) > 1 {
+			whose = string(c.Name)
+		}
+		head, mark, err = ends(ctx, log, c.Name, d.Data)
+		switch {
+		case err != nil:
+			return unreadable(err)
+		case head.Sequence < mark.Sequence, head.Sequence == mark.Sequence && head.Hash != mark.Hash:
+			return fail(fmt.Sprintf("%s ends at sequence %d and not with the last event known to be stored, %d", whose, head.Sequence, mark.Sequence),
+				"if the directory was copied or restored, copy it again while no run has it; else check the disk; a run records the damage and goes on")
+		}
+	}
+	if len(all) > 1 {
+		return well("none of %d connections ends before its high-water mark", len(all))
+	}
+	return well("it ends at sequence %d, not before its high-water mark, %d", head.Sequence, mark.Sequence)
+}
+
+func unreadable(err error) check {
+	return fail(err.Error(), "check the disk; for a large log give a longer --timeout")
+}
+
+// ends returns where a connection's log ends, and where it must not end before.
+func ends(ctx context.Context, log *bus.Log, c events.ConnectionID, dir string) (head, mark events.Head, err error) {
+	w, err := log.Writer(c, dir)
 	if err != nil {
 		return head, mark, err
 	}

@@ -50,7 +50,7 @@ func TestTheFeedShowsEachStoredEventOnceAsAValidCloudEvent(t *testing.T) {
 	gw := gateway.Start(t, simulated)
 	dir := t.TempDir()
 	feed := make(chan *nats.Msg, 1000)
-	p := startApp(t, &app{Policy: quickPolicy(gw.Addr()), Dir: dir}, func(url string) {
+	p := startApp(t, &app{Connections: []connection{{Name: "main", Policy: quickPolicy(gw.Addr())}}, Dir: dir}, func(url string) {
 		nc := dial(t, url)
 		if _, err := nc.ChanSubscribe(events.FeedSubjects, feed); err != nil {
 			t.Error(err)

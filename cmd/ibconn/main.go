@@ -2,13 +2,13 @@
 // alive and puts everything that happens to them on a NATS bus.
 //
 // Each verb is a struct with its flags and a Run method, in the file of its
-// name; what several verbs share is in app.go (a connection kept), client.go
-// (a bus asked) and config.go (where values come from).
+// name; what several verbs share is in app.go (connections kept), client.go
+// (a bus asked), config.go (where values come from) and connections.go (which
+// connections they make).
 //
 // Exit codes: 0 done; 1 it did not work, and the message says what to do; 2 the
-// words on the command line or in the configuration are wrong; 3 another
-// writer took the connection; 4 "status --check" and the connection is not
-// healthy.
+// words on the command line or in the configuration are wrong; 3 other writers
+// took every connection; 4 "status --check" and the connection is not healthy.
 package main
 
 import (
@@ -45,7 +45,7 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 type commandLine struct {
-	Config kong.ConfigFlag `help:"YAML file with any of the flags as keys; flags and environment win over it." placeholder:"FILE" env:"IBCONN_CONFIG"`
+	Config kong.ConfigFlag `help:"YAML file with any of the flags as keys, and sections for several connections; flags and environment win over it." placeholder:"FILE" env:"IBCONN_CONFIG"`
 
 	Demo       demoCommand    `cmd:"" help:"Everything on one screen: a bus, a simulated gateway, and its bad night."`
 	Run        runCommand     `cmd:"" help:"Connect to a gateway and stay connected."`
@@ -120,19 +120,36 @@ func execute(ctx context.Context, args []string, c console) (exit int) {
 }
 
 // newParser returns a parser that fills in line, and runs the verb in it with
-// ctx and c.
+// ctx, c, and the configuration file as it was read.
 func newParser(ctx context.Context, line *commandLine, c console) *kong.Kong {
-	parser, err := kong.New(line,
+	return newParserReading(ctx, line, c, new(config))
+}
+
+// newParserReading returns such a parser, which reads the file into file.
+func newParserReading(ctx context.Context, line *commandLine, c console, file *config) *kong.Kong {
+	return newParserOf(line,
+		kong.Configuration(func(r io.Reader) (kong.Resolver, error) {
+			if err := file.read(r); err != nil {
+				return nil, err
+			}
+			return view{config: file}, nil
+		}),
+		kong.Writers(c.Out, c.Err),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(c, file),
+	)
+}
+
+// newParserOf returns a parser that fills in line.
+func newParserOf(line *commandLine, options ...kong.Option) *kong.Kong {
+	parser, err := kong.New(line, append([]kong.Option{
 		kong.Name("ibconn"),
 		kong.Description("Keeps connections to Interactive Brokers' gateways alive, and everything that happens to them on NATS."),
 		kong.Vars{"data": defaultData()},
-		kong.Configuration(readConfig),
-		kong.Writers(c.Out, c.Err),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Groups{groupConnection: "Flags of a connection, which a section of the file may have too:"},
 		kong.Exit(func(code int) { panic(endEarly(code)) }),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(c),
-	)
+	}, options...)...)
 	if err != nil {
 		panic(err) // the structs above are wrong
 	}

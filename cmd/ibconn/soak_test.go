@@ -198,7 +198,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	attempt := p.DialTimeout + p.ReadyTimeout
 	found := p.HeartbeatEvery + time.Duration(p.HeartbeatMisses)*p.HeartbeatTimeout
 	s.bound = 3 * (found + attempt + max(p.BackoffCap, p.BreakerProbe) + config.IDLinger + attempt)
-	s.program = startApp(t, &app{Policy: p, Dir: s.dir}, func(string) {})
+	s.program = startApp(t, &app{Connections: []connection{{Name: "main", Policy: p}}, Dir: s.dir}, func(string) {})
 	t.Logf("%d gateways, ids linger for %v, healthy within %v", len(s.gateways), config.IDLinger, s.bound)
 	s.ready()
 	return s

@@ -4,36 +4,136 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"ibconn/bus"
 	"ibconn/events"
 )
 
 type statusCommand struct {
-	clientFlags
-	JSON  bool `name:"json" help:"Print the answer as JSON."`
-	Check bool `help:"Exit with 4 unless the connection is healthy."`
+	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	Connection string `help:"The name of a connection or a pool; all there are by default." env:"IBCONN_CONNECTION"`
+	JSON       bool   `name:"json" help:"Print the answer as JSON; of several a list."`
+	Check      bool   `help:"Exit with 4 unless it is healthy; of several, every pool and every connection that is in none."`
 }
 
 // Run prints what is true now.
 func (s *statusCommand) Run(ctx context.Context, c console) error {
-	answer, err := s.ask(ctx, events.VerbStatus, events.Request{})
+	answers, err := s.answers(ctx)
 	if err != nil {
 		return err
 	}
-	if s.JSON {
-		err = printJSON(c.Out, answer)
-	} else {
-		err = printStatus(c.Out, answer)
+	switch {
+	case !s.JSON:
+		for i, a := range answers {
+			if i > 0 {
+				fmt.Fprintln(c.Out)
+			}
+			if err = printAnswer(c.Out, a); err != nil {
+				break
+			}
+		}
+	case len(answers) == 1:
+		err = printJSON(c.Out, answers[0])
+	default:
+		err = printJSON(c.Out, answers)
 	}
 	if err != nil {
 		return err
 	}
-	if s.Check && answer.State.Condition != events.ConditionHealthy {
+	if s.Check && !healthy(answers) {
 		return errUnhealthy
 	}
 	return nil
+}
+
+// answers asks the connection or the pool that was named, or else all there are.
+func (s *statusCommand) answers(ctx context.Context) ([]events.Answer, error) {
+	if s.Connection != "" {
+		a, err := clientFlags{s.NATS, s.Connection}.ask(ctx, events.VerbStatus, events.Request{})
+		if err == nil && a.State == nil && a.Pool == nil {
+			err = fmt.Errorf("%s answers without a status", s.Connection)
+		}
+		return []events.Answer{a}, err
+	}
+	nc, err := bus.Dial(s.NATS, nats.Name("ibconn status"))
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	offers, err := bus.Discover(ctx, nc)
+	if err != nil {
+		return nil, err
+	}
+	var answers []events.Answer
+	for _, o := range offers {
+		asking, cancel := context.WithTimeout(ctx, askWithin)
+		a, err := bus.Ask(asking, nc, o.Connection, events.VerbStatus, events.Request{})
+		cancel()
+		switch {
+		case err != nil:
+			return nil, err
+		case a.Error != nil:
+			return nil, fmt.Errorf("status %s: %w", o.Connection, a.Error)
+		case a.State == nil && a.Pool == nil:
+			return nil, fmt.Errorf("%s answers without a status", o.Connection)
+		}
+		answers = append(answers, a)
+	}
+	if len(answers) == 0 {
+		return nil, &bus.NobodyError{Verb: events.VerbStatus}
+	}
+	return answers, nil
+}
+
+// healthy says whether every pool is, and every connection that is in none of
+// them.
+func healthy(answers []events.Answer) bool {
+	pooled := make(map[events.ConnectionID]bool)
+	for _, a := range answers {
+		if a.Pool == nil {
+			continue
+		}
+		if a.Pool.Condition != events.ConditionHealthy {
+			return false
+		}
+		for _, m := range a.Pool.Members {
+			pooled[m.Connection] = true
+		}
+	}
+	return !slices.ContainsFunc(answers, func(a events.Answer) bool {
+		return a.State != nil && !pooled[a.Connection] && a.State.Condition != events.ConditionHealthy
+	})
+}
+
+func printAnswer(w io.Writer, a events.Answer) error {
+	if a.Pool != nil {
+		return printPool(w, *a.Pool, a.AsOf)
+	}
+	return printStatus(w, a)
+}
+
+// printPool prints where a pool stands: a headline, why, and a line for each
+// member.
+func printPool(w io.Writer, p events.Pool, now time.Time) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s (pool: %d of %d healthy, %d ready", p.Name, p.Condition, p.Healthy, p.Of, p.Ready)
+	if unwanted := p.Of - p.Wanted; unwanted > 0 {
+		fmt.Fprintf(&b, ", %d disconnected by command", unwanted)
+	}
+	b.WriteString(")\n")
+	for _, r := range p.Reasons {
+		fmt.Fprintf(&b, "  %-10s %s: %s\n", "because", r.Connection, wordReason(r.Reason, now))
+	}
+	for _, m := range p.Members {
+		fmt.Fprintf(&b, "  %-10s %s: %s (%s)\n", "member", m.Connection, m.Condition, m.Phase)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // printStatus prints a status answer for people: a headline, then a line for

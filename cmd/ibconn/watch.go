@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,7 @@ import (
 
 type watchCommand struct {
 	NATS       string        `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
-	Connection string        `help:"Only this connection; all of them by default." env:"IBCONN_CONNECTION"`
+	Connection string        `help:"Only this connection, or those of this pool; all of them by default." env:"IBCONN_CONNECTION"`
 	Since      time.Duration `help:"Begin this long ago; by default with what happens from now on."`
 	Heartbeats bool          `help:"Show answered heartbeats too."`
 	UTC        bool          `name:"utc" help:"Show times in UTC."`
@@ -47,7 +48,14 @@ func (w *watchCommand) Run(ctx context.Context, c console) error {
 	} else if query.After, err = log.Last(ctx); err != nil {
 		return err
 	}
-	printer := timeline.Printer{Out: c.Out, Colour: c.Colour, Heartbeats: w.Heartbeats, Names: connection == ""}
+	members, err := w.members(ctx, nc, connection)
+	if err != nil {
+		return err
+	}
+	if members != nil {
+		query.Connection = ""
+	}
+	printer := timeline.Printer{Out: c.Out, Colour: c.Colour, Heartbeats: w.Heartbeats, Names: query.Connection == ""}
 	if w.UTC {
 		printer.Zone = time.UTC
 	}
@@ -59,11 +67,32 @@ func (w *watchCommand) Run(ctx context.Context, c console) error {
 		if err != nil {
 			return err
 		}
+		if members != nil && !slices.Contains(members, e.Connection) {
+			continue
+		}
 		if err := w.print(c, &printer, e.Recorded); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// members returns the connections of the pool that a name is of, or nil when it
+// is none's.
+func (w *watchCommand) members(ctx context.Context, nc *nats.Conn, name events.ConnectionID) ([]events.ConnectionID, error) {
+	if name == "" {
+		return nil, nil
+	}
+	offers, err := bus.Discover(ctx, nc)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range offers {
+		if o.Connection == name {
+			return o.Pool, nil
+		}
+	}
+	return nil, nil
 }
 
 func (w *watchCommand) connection() (events.ConnectionID, error) {

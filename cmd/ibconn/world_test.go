@@ -377,7 +377,7 @@ func startApp(t testing.TB, a *app, ready func(url string)) *program {
 	t.Helper()
 	p := &program{t: t}
 	up := make(chan string, 1)
-	a.Connection, a.Listen = "main", "127.0.0.1:0"
+	a.Listen = "127.0.0.1:0"
 	a.OnEvent = func(events.Recorded) {}
 	a.Ready = func(url string) {
 		ready(url)

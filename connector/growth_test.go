@@ -20,14 +20,16 @@ type forgetful struct{ events, bytes atomic.Int64 }
 func (*forgetful) Load(context.Context) iter.Seq2[events.Recorded, error] {
 	return func(func(events.Recorded, error) bool) {}
 }
-func (*forgetful) LastAt(context.Context) (time.Time, error)           { return time.Time{}, nil }
-func (*forgetful) Mark() (events.Head, error)                          { return events.Head{}, nil }
-func (f *forgetful) Claim(_ context.Context, r events.Recorded) error  { return f.Append(nil, r) }
-func (f *forgetful) Append(_ context.Context, r events.Recorded) error { f.add(r); return nil }
+func (*forgetful) LastAt(context.Context) (time.Time, error)          { return time.Time{}, nil }
+func (*forgetful) Mark() (events.Head, error)                         { return events.Head{}, nil }
+func (f *forgetful) Claim(_ context.Context, r events.Recorded) error { return f.add(r) }
 
-func (f *forgetful) add(r events.Recorded) {
+func (f *forgetful) Append(_ context.Context, r events.Recorded) error { return f.add(r) }
+
+func (f *forgetful) add(r events.Recorded) error {
 	f.events.Add(1)
 	f.bytes.Add(int64(len(r.Wire)))
+	return nil
 }
 
 // refuser is a gateway's host where nothing listens; it keeps nothing.

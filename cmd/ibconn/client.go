@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -120,12 +121,19 @@ func commandSpecs(verbs ...events.Verb) []bus.VerbSpec {
 		specs = append(specs, bus.VerbSpec{
 			Verb:           v,
 			Description:    v.Purpose(),
-			RequestSchema:  schemaText(events.SchemaRequest),
-			ResponseSchema: schemaText(events.SchemaAnswer),
+			RequestSchema:  requestSchema(),
+			ResponseSchema: answerSchema(),
 		})
 	}
 	return specs
 }
+
+// requestSchema and answerSchema are one text each, however many connections
+// and commands there are.
+var (
+	requestSchema = sync.OnceValue(func() string { return schemaText(events.SchemaRequest) })
+	answerSchema  = sync.OnceValue(func() string { return schemaText(events.SchemaAnswer) })
+)
 
 func schemaText(name string) string {
 	b, err := events.Schema(name)

@@ -29,7 +29,7 @@ func BenchmarkLinkFlood(b *testing.B) {
 			b.Fatal(err)
 		}
 		at := p.position()
-		for sent := 0; sent < n; sent++ {
+		for sent := range n {
 			gw.Error(-1, 1100, lost)
 			if sent%500 == 499 {
 				time.Sleep(time.Millisecond) // the gateway's outbox is bounded

@@ -61,15 +61,15 @@ func (t *trial) run(parent context.Context, timeout, settle time.Duration) {
 	var settled time.Time
 	session.Run(ctx, func(in connector.Input) {
 		t.take(in, time.Now())
-		switch in.(type) {
-		case connector.Opened:
+		if _, ok := in.(connector.Opened); ok {
 			settled = time.Now().Add(settle)
 			limit.Reset(settle)
 			if plan := connector.PlanFor(t.state); plan.LinkProbe > 0 {
 				limit.Reset(settle + timeout)
 				session.Send(t.policy.LinkProbe(plan.LinkProbe, time.Now()))
 			}
-		case connector.Found:
+		}
+		if _, ok := in.(connector.Found); ok {
 			limit.Reset(time.Until(settled))
 			t.take(connector.Woke{}, time.Now())
 		}

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,9 @@ func TestMain(m *testing.M) {
 		main()
 	case "bus":
 		os.Exit(bareBus(os.Args[1]))
+	case "clients":
+		n, _ := strconv.Atoi(os.Args[2])
+		os.Exit(clientsOfTheLibrary(os.Args[1], n))
 	}
 	zerolog.SetGlobalLevel(zerolog.TraceLevel) // as main does
 	for _, v := range os.Environ() {

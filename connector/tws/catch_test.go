@@ -78,7 +78,7 @@ func TestNothingElsePassesTheSafetyCatch(t *testing.T) {
 				}
 			}
 			tap.hangUp()
-			frames, _ := cutUp(newFramer(p.conn, minText, maxPayload))
+			frames, _ := cutUp(newFramer(p.conn, inbound, minText, maxPayload))
 			var got []int
 			for _, f := range frames {
 				id, _, _ := messageID(f[headerSize:], tap.raw)
@@ -102,7 +102,7 @@ func TestAFrameWithoutAReadableIDIsRefused(t *testing.T) {
 	tap.forward(frame([]byte("x\x00")))
 	tap.forward(frame([]byte("49")))
 	tap.hangUp()
-	if frames, _ := cutUp(newFramer(p.conn, minText, maxPayload)); len(frames) != 0 {
+	if frames, _ := cutUp(newFramer(p.conn, inbound, minText, maxPayload)); len(frames) != 0 {
 		t.Errorf("passed is %q, want nothing", frames)
 	}
 	if want := []string{"-1 2", "-1 2"}; !slices.Equal(refused, want) {

@@ -15,20 +15,22 @@ const (
 	maxReply   = 1024                  // the version reply is a number and a time
 	minText    = 2                     // a digit of the message id and its NUL
 	minRaw     = 4                     // the message id, from server version 201 on
-	bufferSize = 64 << 10
+	inbound    = 64 << 10              // what is read at once of a gateway's data
+	outbound   = 4 << 10               // and of the library's requests, which are few
 )
 
 // framer cuts a stream into frames. It never holds more than one frame and one
 // read, and takes memory for a long frame only as its bytes arrive.
 type framer struct {
 	source   io.Reader
+	size     int // what is read at once
 	min, max int // what a payload's length may be
 	buffer   []byte
 	from, to int // the bytes of buffer not yet taken
 }
 
-func newFramer(source io.Reader, min, max int) *framer {
-	return &framer{source: source, min: min, max: max, buffer: make([]byte, bufferSize)}
+func newFramer(source io.Reader, size, min, max int) *framer {
+	return &framer{source: source, size: size, min: min, max: max, buffer: make([]byte, size)}
 }
 
 // read reads once and returns how many bytes came.
@@ -42,8 +44,8 @@ func (f *framer) read() (int, error) {
 func (f *framer) makeRoom() {
 	held := f.buffer[f.from:f.to]
 	switch {
-	case len(held) == 0 && len(f.buffer) > bufferSize:
-		f.buffer = make([]byte, bufferSize)
+	case len(held) == 0 && len(f.buffer) > f.size:
+		f.buffer = make([]byte, f.size)
 	case len(held) == len(f.buffer):
 		f.buffer = make([]byte, min(2*len(f.buffer), headerSize+f.max))
 		copy(f.buffer, held)

@@ -32,7 +32,7 @@ func cutUp(f *framer) (whole [][]byte, err error) {
 }
 
 func TestFramesComeWholeHoweverTheStreamIsCut(t *testing.T) {
-	frames := [][]byte{text(9, 1, 1), text(15, 1, "DU1234567"), frame(bytes.Repeat([]byte("x"), 3*bufferSize)), text(49, 1, 1700000000)}
+	frames := [][]byte{text(9, 1, 1), text(15, 1, "DU1234567"), frame(bytes.Repeat([]byte("x"), 3*inbound)), text(49, 1, 1700000000)}
 	stream := slices.Concat(frames...)
 	for name, source := range map[string]io.Reader{
 		"together":         bytes.NewReader(stream),
@@ -41,7 +41,7 @@ func TestFramesComeWholeHoweverTheStreamIsCut(t *testing.T) {
 		"with its end":     iotest.DataErrReader(bytes.NewReader(stream)),
 		"one after a time": io.MultiReader(bytes.NewReader(frames[0]), bytes.NewReader(frames[1]), bytes.NewReader(frames[2]), bytes.NewReader(frames[3])),
 	} {
-		f := newFramer(source, minText, maxPayload)
+		f := newFramer(source, inbound, minText, maxPayload)
 		got, err := cutUp(f)
 		if !errors.Is(err, io.EOF) || !slices.EqualFunc(got, frames, bytes.Equal) {
 			t.Errorf("%s: %d frames and %v, want %d and %v", name, len(got), err, len(frames), io.EOF)
@@ -69,7 +69,7 @@ func TestAFramesLengthIsCheckedBeforeItsBytesCome(t *testing.T) {
 	} {
 		good := text(49, 1, 1)
 		stream := binary.BigEndian.AppendUint32(slices.Clone(good), c.size)
-		got, err := cutUp(newFramer(bytes.NewReader(stream), c.min, maxPayload))
+		got, err := cutUp(newFramer(bytes.NewReader(stream), inbound, c.min, maxPayload))
 		if len(got) != 1 || !bytes.Equal(got[0], good) {
 			t.Errorf("size %d: the frame before it gave %q, want %q", c.size, got, good)
 		}
@@ -81,26 +81,26 @@ func TestAFramesLengthIsCheckedBeforeItsBytesCome(t *testing.T) {
 
 func TestALongFrameTakesMemoryOnlyAsItComes(t *testing.T) {
 	header := binary.BigEndian.AppendUint32(nil, maxPayload)
-	f := newFramer(bytes.NewReader(append(header, make([]byte, 1000)...)), minText, maxPayload)
+	f := newFramer(bytes.NewReader(append(header, make([]byte, 1000)...)), inbound, minText, maxPayload)
 	if _, err := cutUp(f); !errors.Is(err, io.EOF) {
 		t.Fatalf("reading gave %v, want %v", err, io.EOF)
 	}
-	if len(f.buffer) != bufferSize {
-		t.Errorf("1000 bytes of a 16 MiB frame took %d bytes, want %d", len(f.buffer), bufferSize)
+	if len(f.buffer) != inbound {
+		t.Errorf("1000 bytes of a 16 MiB frame took %d bytes, want %d", len(f.buffer), inbound)
 	}
 	if got, want := f.unfinished(), "in the middle of a frame, 1000 of 16777211 bytes"; got != want {
 		t.Errorf("unfinished() = %q, want %q", got, want)
 	}
 
 	long := frame(make([]byte, maxPayload))
-	f = newFramer(bytes.NewReader(append(long, text(49, 1, 1)...)), minText, maxPayload)
+	f = newFramer(bytes.NewReader(append(long, text(49, 1, 1)...)), inbound, minText, maxPayload)
 	got, err := cutUp(f)
 	if !errors.Is(err, io.EOF) || len(got) != 2 || len(got[0]) != len(long) {
 		t.Fatalf("the longest frame and a short one gave %d frames and %v, want 2 and %v", len(got), err, io.EOF)
 	}
 	f.read()
-	if len(f.buffer) != bufferSize {
-		t.Errorf("after the long frame %d bytes are held, want %d", len(f.buffer), bufferSize)
+	if len(f.buffer) != inbound {
+		t.Errorf("after the long frame %d bytes are held, want %d", len(f.buffer), inbound)
 	}
 }
 
@@ -119,7 +119,7 @@ func FuzzFramer(f *testing.F) {
 		if chunk > 0 {
 			source = &chunked{source, int(chunk)}
 		}
-		got, err := cutUp(newFramer(source, least, maxPayload))
+		got, err := cutUp(newFramer(source, inbound, least, maxPayload))
 
 		rest := stream
 		for len(rest) >= headerSize {

@@ -27,7 +27,7 @@ type tap struct {
 }
 
 func newTap(gateway *net.TCPConn, record *recorder, probes *probes, refuse func(id, size int)) *tap {
-	return &tap{gateway: gateway, record: record, probes: probes, refuse: refuse, frames: newFramer(gateway, minText, maxReply)}
+	return &tap{gateway: gateway, record: record, probes: probes, refuse: refuse, frames: newFramer(gateway, inbound, minText, maxReply)}
 }
 
 // hangUp ends the gateway's socket. The FIN comes before the close, because a
@@ -121,7 +121,7 @@ func (t *tap) ending(readErr error) ending {
 // the library cannot write off would block its caller for ever. The request
 // that serves as the outward mark stays here, and gives a token to marks.
 func (t *tap) outbound(library net.Conn, marks chan<- struct{}) {
-	from := newFramer(library, 1, maxPayload)
+	from := newFramer(library, outbound, 1, maxPayload)
 	for {
 		_, readErr := from.read()
 		frames, bad := from.take(math.MaxInt)

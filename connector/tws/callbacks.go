@@ -23,6 +23,7 @@ type callbacks struct {
 	attempt       uint64
 	news          *queue
 	probes        *probes
+	now           func() time.Time // the clock
 
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded
@@ -38,7 +39,7 @@ type callbacks struct {
 
 func newCallbacks(attempt uint64, news *queue, probes *probes) *callbacks {
 	return &callbacks{
-		attempt: attempt, news: news, probes: probes,
+		attempt: attempt, news: news, probes: probes, now: time.Now,
 		mark: newMark(), marks: make(chan struct{}, 2), closed: make(chan struct{}),
 		introduced: make(chan struct{}),
 	}
@@ -79,7 +80,7 @@ func (c *callbacks) introduce() {
 
 // CurrentTime answers a probe.
 func (c *callbacks) CurrentTime(seconds int64) {
-	number, answer, ok := c.probes.answer(time.Unix(seconds, 0).UTC(), time.Now())
+	number, answer, ok := c.probes.answer(time.Unix(seconds, 0).UTC(), c.now())
 	switch {
 	case !ok:
 		// Nobody waits for it: a sign of life, which the tap has counted.

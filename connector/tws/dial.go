@@ -33,6 +33,10 @@ type Dialer struct {
 	// ConnectOptions is passed to the gateway in the hello, such as
 	// "+PACEAPI"; printable ASCII.
 	ConnectOptions string
+	// Clock dates what comes and goes, and keeps FrameTimeout and the time
+	// between two reqCurrentTime; nil is the system's, which also keeps all
+	// other timeouts.
+	Clock connector.Clock
 
 	abandoned atomic.Uint64
 }
@@ -70,3 +74,16 @@ func (d *Dialer) dial(ctx context.Context, endpoint string) (*net.TCPConn, error
 
 // teardown returns the bound of each step with the library.
 func (d *Dialer) teardown() time.Duration { return cmp.Or(d.TeardownTimeout, defaultTeardownTimeout) }
+
+func (d *Dialer) clock() connector.Clock {
+	if d.Clock == nil {
+		return connector.SystemClock{}
+	}
+	return d.Clock
+}
+
+// now returns the time that what happens now is dated by.
+func (d *Dialer) now() time.Time {
+	now, _ := d.clock().Now()
+	return now
+}

@@ -68,6 +68,7 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 	s.news.put(connector.Reached{Attempt: s.order.Attempt, Remote: gateway.RemoteAddr().String()})
 
 	t := newTap(gateway, s.record, s.probes, s.refused)
+	t.now = s.dialer.now
 	t.patience = cmp.Or(s.dialer.FrameTimeout, defaultFrameTimeout)
 	var hangingUp sync.WaitGroup
 	over := make(chan struct{})
@@ -94,7 +95,9 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 // The ending is reported as soon as the library has decoded all that came
 // before it; the connector need not wait for the rest.
 func (s *session) hold(ctx context.Context, t *tap, r reply) {
-	l := newLibrary(newCallbacks(s.order.Attempt, s.news, s.probes), t.raw, s.dialer.teardown())
+	c := newCallbacks(s.order.Attempt, s.news, s.probes)
+	c.now = s.dialer.now
+	l := newLibrary(c, t.raw, s.dialer.teardown())
 	err := l.raise(t, r, s.order.ClientID, func() { s.send(l) })
 	if err == nil {
 		err = s.watch(ctx, l, l.feed(t))
@@ -169,7 +172,8 @@ func (s *session) serve(l *library) {
 	}
 	ask(opening)
 
-	asks, number, due := s.asks, uint64(0), (<-chan time.Time)(nil)
+	asks, number, due, stop := s.asks, uint64(0), (<-chan time.Time)(nil), func() {}
+	defer func() { stop() }()
 	for {
 		select {
 		case <-l.stop:
@@ -177,7 +181,8 @@ func (s *session) serve(l *library) {
 		case <-l.done:
 			return
 		case number = <-asks:
-			asks, due = nil, time.After(time.Until(s.probes.due()))
+			asks = nil
+			due, stop = s.dialer.clock().Timer(s.probes.due().Sub(s.dialer.now()))
 		case <-due:
 			ask(number)
 			asks, due = s.asks, nil

@@ -49,7 +49,7 @@
 //
 // Of the port: Refuse, OnAccept, Restart. Of sessions, each for all or for some client ids: FIN, Reset, BurstThenFIN,
 // CutMidFrame, OverlongFrame, Garbage, Error, Stall, Drip, Silence, Forget. Of single requests: On with Drop, Delay,
-// ReplyError or Hang. Faults take effect in the order in which they are called. The ones that last also hold for
+// Hold, ReplyError or Hang, until Off. Faults take effect in the order in which they are called. The ones that last also hold for
 // connections accepted later, unless they were meant for certain clients.
 //
 // # Scenarios

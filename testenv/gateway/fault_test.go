@@ -423,7 +423,9 @@ func TestHeldRequestsAreAnsweredInTurnWhenReleased(t *testing.T) {
 	}
 
 	g.On(gateway.ReqContractDetails, 2, gateway.Hold())
-	ask := func(id string) { p.say("9", "8", id, "0", "NONE", "STK", "", "0", "", "", "", "", "", "", "", "0", "", "", "") }
+	ask := func(id string) {
+		p.say("9", "8", id, "0", "NONE", "STK", "", "0", "", "", "", "", "", "", "", "0", "", "", "")
+	}
 	ask("1")
 	ask("2")
 	ask("3")

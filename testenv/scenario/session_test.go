@@ -1,0 +1,160 @@
+package scenario_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ibconn/connector"
+	"ibconn/testenv/gateway"
+	"ibconn/testenv/scenario"
+)
+
+// session is one attempt of the dialer's, on its way between the runner and
+// the gateway: it is held up while what is sent is lost, finds the gateway
+// under the name that the scenario gives it, and knows how far it has come.
+type session struct {
+	connector.Session
+	process *process
+	order   connector.Order
+	gateway *gateway.Gateway
+
+	// With world.mu held:
+	ctx     context.Context // of Run; nil before it
+	report  func(connector.Input)
+	come    scenario.Reach // Lost, Accepted, Greeted or Opened
+	ending  bool           // it must end by itself
+	over    bool           // Run has returned
+	noticed int            // notices reported
+	fences  int            // fences that came by
+	asked   int            // requests for the time that the gateway must have got, with all before
+}
+
+// Run implements [connector.Session].
+func (s *session) Run(ctx context.Context, report func(connector.Input)) {
+	w := s.process.world
+	w.do(func() { s.ctx, s.report = ctx, report })
+	if w.letThrough(s) {
+		s.Session.Run(ctx, s.tell)
+	}
+	w.do(func() { s.over = true })
+}
+
+// letThrough waits until the attempt may begin, and says whether it came to
+// that.
+func (w *world) letThrough(s *session) bool {
+	for {
+		var reach scenario.Reach
+		var changed chan struct{}
+		w.do(func() { reach, changed = w.manners.For(s.order), w.changed })
+		if reach != scenario.Lost {
+			break
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+	// A session before this one is over for us, and the gateway is about to
+	// see that. A next attempt comes seconds later, or milliseconds: which of
+	// the two must not decide whether it is refused.
+	for w.ours(s.gateway) {
+		if !pause(s.ctx) {
+			return false
+		}
+	}
+	if m := w.mannerOf(s.order.Endpoint); m.Reach == scenario.Denied {
+		if err := w.hold(s.ctx, s.gateway, int(m.Taken)); err != nil {
+			w.Errorf("take client id %d at the gateway: %v", m.Taken, err)
+			return false
+		}
+	}
+	s.gateway.Off(gateway.ReqCurrentTime) // the one that opens a session is answered at once
+	return true
+}
+
+// ours says whether a gateway still has a session of ours.
+func (w *world) ours(g *gateway.Gateway) bool {
+	h, held := w.holderAt(g)
+	return slices.ContainsFunc(g.Stats().Clients, func(id int) bool { return !held || id != h.id })
+}
+
+// fence is what a notice begins with that is the world's own: what the gateway
+// sent before it has been reported when it comes. Nobody else sees it.
+const (
+	fence     = "fence"
+	fenceCode = 9000
+)
+
+// tell takes news of the attempt, and passes them on to the runner.
+func (s *session) tell(in connector.Input) {
+	w := s.process.world
+	switch e := in.(type) {
+	case connector.Reached:
+		e.Remote = s.order.Endpoint
+		in = e
+		w.do(func() { s.come = scenario.Accepted; w.dialled[s.gateway]++ })
+	case connector.Greeted:
+		w.do(func() { s.come = scenario.Greeted })
+	case connector.Opened:
+		asked := s.gateway.Stats().Requests[gateway.ReqCurrentTime]
+		w.do(func() {
+			s.come, s.asked = scenario.Opened, asked
+			s.gateway.On(gateway.ReqCurrentTime, 0, w.probesMeet())
+		})
+	case connector.Noticed:
+		if e.Code == fenceCode && strings.HasPrefix(e.Message, fence) {
+			w.do(func() { s.fences++ })
+			return
+		}
+		w.do(func() { s.noticed++ })
+	case connector.Ended:
+		w.do(func() { s.ending = true })
+	}
+	s.process.give(func() { s.report(in) })
+}
+
+// Probe implements [connector.Session].
+func (s *session) Probe(number uint64) {
+	w := s.process.world
+	w.do(func() {
+		s.asked++
+		if _, passed := w.clock.Now(); w.delay >= 0 {
+			w.owed = append(w.owed, owed{s, passed + w.delay})
+		}
+	})
+	s.Session.Probe(number)
+}
+
+// busy says what is still to happen to the attempt, or nothing when it has
+// come as far as it can.
+func (s *session) busy() string {
+	w := s.process.world
+	name := fmt.Sprintf("attempt %d", s.order.Attempt)
+	reach := w.manners.For(s.order)
+	stats := s.gateway.Stats()
+	switch {
+	case s.over:
+		return ""
+	case s.ctx == nil:
+		return name + " is about to begin"
+	case s.ctx.Err() != nil || s.ending:
+		return name + " is being torn down"
+	case s.come == scenario.Opened:
+		if got := stats.Requests[gateway.ReqCurrentTime]; got != s.asked && w.dialerClock.next() == nil {
+			return fmt.Sprintf("%s has sent %d requests for the time, and the gateway received %d", name, s.asked, got)
+		}
+		return ""
+	case reach == scenario.Lost:
+		return ""
+	case reach == scenario.Refused, reach == scenario.HungUp, reach == scenario.Denied:
+		return name + " is to come to nothing"
+	case s.come < reach:
+		return name + " is on its way"
+	case stats.Accepted != w.dialled[s.gateway]:
+		return "the gateway has yet to accept " + name
+	}
+	return ""
+}

@@ -118,16 +118,16 @@ func (p *process) ring() {
 	p.clock.ring(p.alarm)
 }
 
-// give counts what give gives to the loop.
-func (p *process) give(give func()) {
-	p.mu.Lock()
-	p.giving++
-	p.mu.Unlock()
-	give()
-	p.mu.Lock()
-	p.giving--
-	p.taken++
-	p.mu.Unlock()
+// give counts what give gives to the loop, if it says that it did.
+func (p *process) give(give func() bool) {
+	p.do(func() { p.giving++ })
+	given := give()
+	p.do(func() {
+		p.giving--
+		if given {
+			p.taken++
+		}
+	})
 }
 
 // busy says what the process is doing, or nothing when it waits.

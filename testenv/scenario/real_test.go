@@ -145,11 +145,12 @@ func (w *world) Command(id string, verb events.Verb, reason string) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	w.process.give(func() {
+	w.process.give(func() bool {
 		answer := w.process.runner.Handle(ctx, verb, events.Request{ID: id, Reason: reason})
 		if answer.Error != nil && answer.Error.Code == events.ErrorShutdown {
 			w.Fatalf("%s was answered %+v", verb, answer.Error)
 		}
+		return true
 	})
 	w.settle()
 }

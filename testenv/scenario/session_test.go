@@ -90,6 +90,18 @@ const (
 
 // tell takes news of the attempt, and passes them on to the runner.
 func (s *session) tell(in connector.Input) {
+	s.process.give(func() bool {
+		in, ok := s.note(in)
+		if ok {
+			s.report(in)
+		}
+		return ok
+	})
+}
+
+// note notes what news say of the attempt, and returns what the runner is to
+// hear of them, if anything.
+func (s *session) note(in connector.Input) (connector.Input, bool) {
 	w := s.process.world
 	switch e := in.(type) {
 	case connector.Reached:
@@ -107,13 +119,13 @@ func (s *session) tell(in connector.Input) {
 	case connector.Noticed:
 		if e.Code == fenceCode && strings.HasPrefix(e.Message, fence) {
 			w.do(func() { s.fences++ })
-			return
+			return nil, false
 		}
 		w.do(func() { s.noticed++ })
 	case connector.Ended:
 		w.do(func() { s.ending = true })
 	}
-	s.process.give(func() { s.report(in) })
+	return in, true
 }
 
 // Probe implements [connector.Session].

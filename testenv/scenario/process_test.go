@@ -89,33 +89,33 @@ func (p *process) Now() (wall time.Time, passed time.Duration) { return p.clock.
 
 // Timer implements [connector.Clock].
 func (p *process) Timer(d time.Duration) (rang <-chan time.Time, stop func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	a, rings := p.clock.set(d)
-	p.turns++
-	if rings {
-		p.taken++
-	}
-	p.alarm = a
-	return a.rang, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.clock.unset(a)
-		select {
-		case <-a.rang: // and was not taken
-			p.taken--
-		default:
+	p.do(func() {
+		p.turns++
+		if rings {
+			p.taken++
 		}
+		p.alarm = a
+	})
+	return a.rang, func() {
+		p.do(func() {
+			p.clock.unset(a)
+			select {
+			case <-a.rang: // and was not taken
+				p.taken--
+			default:
+			}
+		})
 	}
 }
 
 // ring ends the wait of the loop, due or not: it is to be indifferent to being
 // woken too soon.
 func (p *process) ring() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.taken++
-	p.clock.ring(p.alarm)
+	p.do(func() {
+		p.taken++
+		p.clock.ring(p.alarm)
+	})
 }
 
 // give counts what give gives to the loop, if it says that it did.

@@ -70,6 +70,7 @@ type world struct {
 	ids         atomic.Uint64
 	gateways    map[string]*gateway.Gateway // by the endpoint that they stand for
 	fenced      int
+	stirred     chan struct{} // holds a token after something guarded by mu changed
 
 	mu       sync.Mutex
 	process  *process // the one that runs, or ran last
@@ -95,7 +96,7 @@ func newWorld(tb testing.TB, s scenario.Setup, version int) *world {
 		clock: &clock{wall: s.Began}, dialerClock: &clock{wall: s.Began},
 		gateways: make(map[string]*gateway.Gateway), changed: make(chan struct{}),
 		holders: make(map[*gateway.Gateway]holder), dialled: make(map[*gateway.Gateway]int),
-		delay: 20 * time.Millisecond,
+		delay: 20 * time.Millisecond, stirred: make(chan struct{}, 1),
 	}
 	w.dialer = &tws.Dialer{Clock: w.dialerClock, TeardownTimeout: patience}
 	for _, endpoint := range append([]string{s.Policy.Endpoint}, s.Policy.Fallbacks...) {
@@ -117,6 +118,10 @@ func (w *world) do(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f()
+	select {
+	case w.stirred <- struct{}{}:
+	default:
+	}
 }
 
 // Start begins a process on the log.
@@ -218,7 +223,7 @@ func (w *world) answer(s *session) {
 	}
 	before := s.Traffic().FramesIn
 	s.gateway.Release(gateway.ReqCurrentTime, int(s.order.ClientID))
-	w.await("the answer to a probe", func() bool { return s.Traffic().FramesIn > before })
+	w.until("the answer to a probe", func() bool { return s.Traffic().FramesIn > before })
 	w.fence(s)
 	w.settle()
 }
@@ -231,7 +236,7 @@ func (w *world) fence(s *session) {
 	if n := s.gateway.Error(-1, fenceCode, fmt.Sprint(fence, " ", w.fenced), int(s.order.ClientID)); n != 1 {
 		w.Fatalf("attempt %d has %d sessions at its gateway, want 1", s.order.Attempt, n)
 	}
-	w.await("a fence", func() bool { return w.read(&s.fences) > before })
+	w.until("a fence", func() bool { return w.read(&s.fences) > before })
 }
 
 // Meet changes how the gateways meet attempts.
@@ -324,7 +329,7 @@ func (w *world) Say(code int, text string) {
 		return
 	}
 	want := w.read(&s.noticed) + s.gateway.Error(-1, code, text, int(s.order.ClientID))
-	w.await("a notice", func() bool { return w.read(&s.noticed) == want })
+	w.until("a notice", func() bool { return w.read(&s.noticed) == want })
 	w.settle()
 }
 
@@ -399,7 +404,7 @@ func (w *world) End() {
 	for endpoint, g := range w.gateways {
 		w.letGo(g)
 		g.Stall(false) // so that it sees who is gone
-		w.await("the end of every session at "+endpoint, func() bool { return g.Stats().Open == 0 })
+		w.until("the end of every session at "+endpoint, func() bool { return g.Stats().Open == 0 })
 		if s := g.Stats(); s.Foreign != 0 || s.Orders != 0 {
 			w.Errorf("%s saw %d connections that were no API client and %d orders", endpoint, s.Foreign, s.Orders)
 		}
@@ -444,16 +449,7 @@ func (w *world) read(n *int) int {
 // attempt has come as far as the gateway lets it, and none before it is left.
 func (w *world) settle() {
 	w.Helper()
-	var busy string
-	for deadline := time.Now().Add(patience); ; {
-		if busy = w.busy(); busy == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("it did not come to rest within %v: %s\nrecorded last:\n%s", patience, busy, w.last(5))
-		}
-		time.Sleep(pollEvery)
-	}
+	w.await(w.busy)
 }
 
 // busy says what is under way, or nothing.
@@ -488,17 +484,37 @@ func (w *world) last(n int) string {
 	return strings.Join(said, "\n")
 }
 
-// pollEvery is how often what must come is looked for.
-const pollEvery = 20 * time.Microsecond
+// pollEvery is how often what must come is looked for where nobody tells that
+// it came.
+const pollEvery = 50 * time.Microsecond
 
-// await waits until ok holds.
-func (w *world) await(what string, ok func() bool) {
+// await waits until nothing is missing any more.
+func (w *world) await(missing func() string) {
 	w.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(pollEvery) {
+	for deadline := time.Now().Add(patience); ; {
+		still := missing()
+		if still == "" {
+			return
+		}
+		select {
+		case <-w.stirred:
+		case <-time.After(pollEvery):
+		}
 		if time.Now().After(deadline) {
-			w.Fatalf("%s did not come within %v\nrecorded last:\n%s", what, patience, w.last(5))
+			w.Fatalf("after %v still: %s\nrecorded last:\n%s", patience, still, w.last(5))
 		}
 	}
+}
+
+// until waits until ok holds.
+func (w *world) until(what string, ok func() bool) {
+	w.Helper()
+	w.await(func() string {
+		if ok() {
+			return ""
+		}
+		return "waiting for " + what
+	})
 }
 
 // pause lets a moment pass, and says whether ctx is still on.
@@ -572,6 +588,6 @@ func (w *world) letGo(g *gateway.Gateway) {
 	}
 	w.do(func() { delete(w.holders, g) })
 	h.conn.CloseWrite() // a close with bytes unread would be a reset, and the id stay taken for a while
-	w.await("the end of the client that held an id", func() bool { return !slices.Contains(g.Stats().Clients, h.id) })
+	w.until("the end of the client that held an id", func() bool { return !slices.Contains(g.Stats().Clients, h.id) })
 	h.conn.Close()
 }

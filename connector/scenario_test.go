@@ -22,7 +22,7 @@ func TestScenarios(t *testing.T) {
 			},
 		}
 	}}
-	stage.PlayAll(t, "testdata/scenarios/*.txt", func(t *testing.T, file string) { stage.Play(t, file) })
+	scenario.Each(t, "testdata/scenarios/*.txt", func(t *testing.T, file string) { stage.Play(t, file) })
 }
 
 // pureWorld is a story with a gateway of a few lines.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ibconn/connector"
-	"ibconn/events"
 )
 
 // process is one run of a runner. It is also the clock that the runner goes
@@ -37,15 +36,8 @@ var (
 
 func (w *world) newProcess() *process {
 	p := &process{world: w, over: make(chan struct{})}
-	log := w.store.Writer()
-	log.Before = func(events.Recorded) error {
-		if p.killed.Load() {
-			return errKilled
-		}
-		return nil
-	}
 	p.runner = &connector.Runner{
-		Connection: "main", Policy: w.setup.Policy, Log: log, Dialer: p, Clock: p,
+		Connection: "main", Policy: w.setup.Policy, Log: mortal{w.store.writer(), &p.killed}, Dialer: p, Clock: p,
 		Instance: "host-1", Version: "test", PID: 1,
 		NewID: func() string { return fmt.Sprintf("event-%d", w.ids.Add(1)) },
 		Grace: patience,

@@ -31,16 +31,27 @@ import (
 func TestScenarios(t *testing.T) {
 	for _, version := range []int{176, 225} {
 		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
-			stage := scenario.Stage{
-				Same: sameVersion,
-				Open: func(tb testing.TB, s scenario.Setup) scenario.World { return newWorld(tb, s, version) },
-			}
-			stage.PlayAll(t, "../../connector/testdata/scenarios/*.txt", func(t *testing.T, file string) {
+			scenario.Each(t, scenarios+"*.txt", func(t *testing.T, file string) {
 				t.Parallel()
-				stage.Play(t, file)
+				playReal(t, file, version, memory{memlog.New()})
 			})
 		})
 	}
+}
+
+// TestAScenarioOnTheBus plays the one in which a process goes by the log that
+// another one left, with a log on the disk.
+func TestAScenarioOnTheBus(t *testing.T) {
+	playReal(t, scenarios+"process_killed.txt", 225, newDisk(t))
+}
+
+const scenarios = "../../connector/testdata/scenarios/"
+
+func playReal(t *testing.T, file string, version int, log store) {
+	stage := scenario.Stage{Same: sameVersion, Open: func(tb testing.TB, s scenario.Setup) scenario.World {
+		return newWorld(tb, s, version, log)
+	}}
+	stage.Play(t, file)
 }
 
 var serverVersion = regexp.MustCompile(`server version \d+`)
@@ -63,7 +74,7 @@ type world struct {
 	testing.TB
 	setup       scenario.Setup
 	version     int
-	store       *memlog.Store
+	store       store
 	clock       *clock
 	dialerClock *clock // the same time; apart, to tell whose alarms are set
 	dialer      *tws.Dialer
@@ -90,9 +101,9 @@ type owed struct {
 	at      time.Duration // by the time that passed
 }
 
-func newWorld(tb testing.TB, s scenario.Setup, version int) *world {
+func newWorld(tb testing.TB, s scenario.Setup, version int, log store) *world {
 	w := &world{
-		TB: tb, setup: s, version: version, store: memlog.New(),
+		TB: tb, setup: s, version: version, store: log,
 		clock: &clock{wall: s.Began}, dialerClock: &clock{wall: s.Began},
 		gateways: make(map[string]*gateway.Gateway), changed: make(chan struct{}),
 		holders: make(map[*gateway.Gateway]holder), dialled: make(map[*gateway.Gateway]int),
@@ -368,7 +379,7 @@ func (w *world) CloseAgain(attempt uint64) {
 func (w *world) Now() time.Time { now, _ := w.clock.Now(); return now }
 
 // Wires returns what is in the log.
-func (w *world) Wires() [][]byte { return w.store.Wires() }
+func (w *world) Wires() [][]byte { return w.store.wires() }
 
 // State returns the state of the process that runs, or ran last.
 func (w *world) State() events.State {
@@ -389,7 +400,7 @@ func (w *world) End() {
 	w.settle()
 	var head events.Head
 	fold := events.NewState("main")
-	for _, rec := range w.store.Events() {
+	for _, rec := range w.recorded() {
 		if err := head.Follows(rec); err != nil {
 			w.Fatalf("%s does not follow: %v", rec.Event.Type(), err)
 		}
@@ -474,10 +485,23 @@ func (w *world) busy() string {
 	return ""
 }
 
+func (w *world) recorded() []events.Recorded {
+	w.Helper()
+	var all []events.Recorded
+	for _, wire := range w.Wires() {
+		rec, err := events.Decode(wire)
+		if err != nil {
+			w.Fatalf("%v", err)
+		}
+		all = append(all, rec)
+	}
+	return all
+}
+
 // last words what was recorded last.
 func (w *world) last(n int) string {
 	var said []string
-	recorded := w.store.Events()
+	recorded := w.recorded()
 	for _, rec := range recorded[max(0, len(recorded)-n):] {
 		said = append(said, events.Sentence(rec))
 	}

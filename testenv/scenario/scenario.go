@@ -68,8 +68,9 @@ type Stage struct {
 	Same func(line string) string
 }
 
-// PlayAll plays each of the files that pattern fits as a test of its own.
-func (s Stage) PlayAll(t *testing.T, pattern string, play func(t *testing.T, file string)) {
+// Each calls play with each of the files that pattern fits, in a test of its
+// own.
+func Each(t *testing.T, pattern string, play func(t *testing.T, file string)) {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {

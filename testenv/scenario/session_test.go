@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,8 +28,12 @@ type session struct {
 	ending  bool           // it must end by itself
 	over    bool           // Run has returned
 	noticed int            // notices reported
-	fences  int            // fences that came by
-	asked   int            // requests for the time that the gateway must have got, with all before
+	// What a session that is open has under way: the requests that the gateway
+	// must have received, with all before, by their kind; and how much it sends
+	// for certain that has not come yet. Who makes a request that the gateway
+	// answers by itself counts it in both, and its answer in note.
+	asked  map[gateway.Request]int
+	coming int
 }
 
 // Run implements [connector.Session].
@@ -111,14 +116,14 @@ func (s *session) note(in connector.Input) (connector.Input, bool) {
 	case connector.Greeted:
 		w.do(func() { s.come = scenario.Greeted })
 	case connector.Opened:
-		asked := s.gateway.Stats().Requests[gateway.ReqCurrentTime]
+		received := s.gateway.Stats().Requests
 		w.do(func() {
-			s.come, s.asked = scenario.Opened, asked
+			s.come, s.asked = scenario.Opened, received
 			s.gateway.On(gateway.ReqCurrentTime, 0, w.probesMeet())
 		})
 	case connector.Noticed:
 		if e.Code == fenceCode && strings.HasPrefix(e.Message, fence) {
-			w.do(func() { s.fences++ })
+			w.do(func() { s.coming-- })
 			return nil, false
 		}
 		w.do(func() { s.noticed++ })
@@ -132,7 +137,7 @@ func (s *session) note(in connector.Input) (connector.Input, bool) {
 func (s *session) Probe(number uint64) {
 	w := s.process.world
 	w.do(func() {
-		s.asked++
+		s.asked[gateway.ReqCurrentTime]++
 		if _, passed := w.clock.Now(); w.delay >= 0 {
 			w.owed = append(w.owed, owed{s, passed + w.delay})
 		}
@@ -143,20 +148,22 @@ func (s *session) Probe(number uint64) {
 // busy says what is still to happen to the attempt, or nothing when it has
 // come as far as it can.
 func (s *session) busy() string {
-	w := s.process.world
-	name := fmt.Sprintf("attempt %d", s.order.Attempt)
-	reach := w.manners.For(s.order)
-	stats := s.gateway.Stats()
-	switch {
-	case s.over:
+	if s.over {
 		return ""
+	}
+	w, name := s.process.world, fmt.Sprintf("attempt %d", s.order.Attempt)
+	stats, reach := s.gateway.Stats(), w.manners.For(s.order)
+	switch {
 	case s.ctx == nil:
 		return name + " is about to begin"
 	case s.ctx.Err() != nil || s.ending:
 		return name + " is being torn down"
 	case s.come == scenario.Opened:
-		if got := stats.Requests[gateway.ReqCurrentTime]; got != s.asked && w.dialerClock.next() == nil {
-			return fmt.Sprintf("%s has sent %d requests for the time, and the gateway received %d", name, s.asked, got)
+		if s.coming != 0 {
+			return fmt.Sprintf("the gateway has sent %d things that did not reach %s", s.coming, name)
+		}
+		if !maps.Equal(stats.Requests, s.asked) && w.dialerClock.next() == nil { // else one is held back by its spacing
+			return fmt.Sprintf("%s has sent the requests %v, and the gateway received %v", name, s.asked, stats.Requests)
 		}
 		return ""
 	case reach == scenario.Lost:

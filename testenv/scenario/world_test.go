@@ -1,0 +1,504 @@
+package scenario_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ibconn/connector"
+	"ibconn/connector/tws"
+	"ibconn/events"
+	"ibconn/testenv/gateway"
+	"ibconn/testenv/scenario"
+)
+
+// patience bounds every wait for something that must come. It says nothing
+// about speed.
+const patience = 30 * time.Second
+
+// world is a runner and a dialer with simulated gateways. Time passes in it
+// only when everything waits for it: a phrase is done, or time has moved, when
+// nothing is under way any more, which settle finds out.
+type world struct {
+	testing.TB
+	setup       scenario.Setup
+	version     int
+	store       store
+	clock       *clock
+	dialerClock *clock // the same time; apart, to tell whose alarms are set
+	dialer      *tws.Dialer
+	ids         atomic.Uint64
+	gateways    map[string]*gateway.Gateway // by the endpoint that they stand for
+	fenced      int
+	stirred     chan struct{} // holds a token after something guarded by mu changed
+
+	mu       sync.Mutex
+	process  *process // the one that runs, or ran last
+	sessions []*session
+	manners  scenario.Manners
+	changed  chan struct{} // closed and replaced when manners change
+	holders  map[*gateway.Gateway]holder
+	dialled  map[*gateway.Gateway]int // connections that a gateway must have accepted
+	delay    time.Duration            // from a probe to its answer; negative for never
+	streams  bool
+	owed     []owed
+}
+
+// owed is an answer that the gateway holds back.
+type owed struct {
+	session *session
+	at      time.Duration // by the time that passed
+}
+
+func newWorld(tb testing.TB, s scenario.Setup, version int, log store) *world {
+	w := &world{
+		TB: tb, setup: s, version: version, store: log,
+		clock: &clock{wall: s.Began}, dialerClock: &clock{wall: s.Began},
+		gateways: make(map[string]*gateway.Gateway), changed: make(chan struct{}),
+		holders: make(map[*gateway.Gateway]holder), dialled: make(map[*gateway.Gateway]int),
+		delay: 20 * time.Millisecond, stirred: make(chan struct{}, 1),
+	}
+	w.dialer = &tws.Dialer{Clock: w.dialerClock, TeardownTimeout: patience}
+	for _, endpoint := range append([]string{s.Policy.Endpoint}, s.Policy.Fallbacks...) {
+		w.addGateway(endpoint)
+	}
+	tb.Cleanup(w.close)
+	return w
+}
+
+func (w *world) addGateway(endpoint string) {
+	w.gateways[endpoint] = gateway.Start(w, gateway.Config{
+		ServerVersion: w.version, NoFarms: true, TimeSpacing: -1,
+		Now: func() time.Time { now, _ := w.clock.Now(); return now },
+	})
+}
+
+// do does something with w.mu held.
+func (w *world) do(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+	select {
+	case w.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// Start begins a process on the log.
+func (w *world) Start() {
+	w.Helper()
+	p := w.newProcess()
+	w.do(func() { w.process = p })
+	p.run()
+	w.settle()
+}
+
+// Kill ends the process. Its log takes nothing any more before its sockets
+// are closed, which is what the system does for a process that it killed.
+func (w *world) Kill() {
+	w.Helper()
+	w.process.killed.Store(true)
+	if err := w.process.end(errKilled); !errors.Is(err, errKilled) {
+		w.Fatalf("the runner ended with %v, want it killed", err)
+	}
+	w.do(func() { w.owed = nil })
+	w.settle()
+}
+
+// Command asks the process for something.
+func (w *world) Command(id string, verb events.Verb, reason string) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	w.process.give(func() bool {
+		answer := w.process.runner.Handle(ctx, verb, events.Request{ID: id, Reason: reason})
+		if answer.Error != nil && answer.Error.Code == events.ErrorShutdown {
+			w.Fatalf("%s was answered %+v", verb, answer.Error)
+		}
+		return true
+	})
+	w.settle()
+}
+
+// Jump moves the wall clock. Timers ring when a host wakes.
+func (w *world) Jump(by time.Duration) {
+	w.Helper()
+	w.clock.jump(by)
+	w.dialerClock.jump(by)
+	w.process.ring()
+	w.settle()
+}
+
+// PassTo moves time from one deadline to the next.
+func (w *world) PassTo(at time.Time) {
+	w.Helper()
+	for range 100_000 {
+		now, passed := w.clock.Now()
+		if !now.Before(at) {
+			return
+		}
+		next := passed + at.Sub(now)
+		for _, c := range []*clock{w.clock, w.dialerClock} {
+			if a := c.next(); a != nil {
+				next = min(next, a.at)
+			}
+		}
+		if len(w.owed) > 0 {
+			next = min(next, w.owed[0].at)
+		}
+		w.pass(max(next-passed, 0), at)
+	}
+	w.Fatalf("there is always something due")
+}
+
+// pass moves time, and lets happen what is then due. At the time of a line of
+// the file the runner is woken in any case, as in the pure world.
+func (w *world) pass(d time.Duration, until time.Time) {
+	w.Helper()
+	w.clock.pass(d)
+	w.dialerClock.pass(d)
+	if s := w.current(); w.streams && s != nil && s.come == scenario.Opened {
+		w.fence(s)
+	}
+	now, passed := w.clock.Now()
+	for a := w.dialerClock.next(); a != nil && a.at <= passed; a = w.dialerClock.next() {
+		w.dialerClock.ring(a)
+	}
+	if p := w.process; p != nil && !p.ended() && (p.alarm.at <= passed || !now.Before(until)) {
+		p.ring()
+	}
+	w.settle()
+	for len(w.owed) > 0 && w.owed[0].at <= passed {
+		var o owed
+		w.do(func() { o, w.owed = w.owed[0], w.owed[1:] })
+		w.answer(o.session)
+	}
+}
+
+// answer lets the gateway answer the oldest probe that it holds.
+func (w *world) answer(s *session) {
+	w.Helper()
+	if s != w.current() {
+		return // the gateway forgot it with the session
+	}
+	before := s.Traffic().FramesIn
+	s.gateway.Release(gateway.ReqCurrentTime, int(s.order.ClientID))
+	w.until("the answer to a probe", func() bool { return s.Traffic().FramesIn > before })
+	w.fence(s)
+}
+
+// fence waits until all that the gateway has sent is reported, and what comes
+// of it is done.
+func (w *world) fence(s *session) {
+	w.Helper()
+	w.fenced++
+	w.do(func() { s.coming++ })
+	if n := s.gateway.Error(-1, fenceCode, fmt.Sprint(fence, " ", w.fenced), int(s.order.ClientID)); n != 1 {
+		w.Fatalf("attempt %d has %d sessions at its gateway, want 1", s.order.Attempt, n)
+	}
+	w.settle()
+}
+
+// Meet changes how the gateways meet attempts.
+func (w *world) Meet(m scenario.Manners) {
+	w.Helper()
+	for endpoint := range m {
+		if endpoint != "" && w.gateways[endpoint] == nil {
+			w.addGateway(endpoint)
+		}
+	}
+	w.do(func() { w.manners = m })
+	for endpoint, g := range w.gateways {
+		w.apply(g, m.At(endpoint))
+	}
+	w.do(func() {
+		close(w.changed)
+		w.changed = make(chan struct{})
+	})
+	w.settle()
+}
+
+// apply makes a gateway meet the attempt that is at it, and later ones, in a
+// manner. A session that is open is not touched.
+func (w *world) apply(g *gateway.Gateway, m scenario.Manner) {
+	w.Helper()
+	present := w.current()
+	if present != nil && (present.gateway != g || present.come == scenario.Lost || present.come == scenario.Opened) {
+		present = nil
+	}
+	w.letGo(g)
+	g.OnAccept(gateway.Normal)
+	g.Off(gateway.StartAPI)
+	if err := g.Refuse(m.Reach == scenario.Refused); err != nil {
+		w.Fatalf("%v", err)
+	}
+	switch m.Reach {
+	case scenario.HungUp:
+		g.OnAccept(gateway.CloseAtOnce)
+	case scenario.Accepted:
+		// A gateway that accepts and is frozen thaws, as the scenarios want it;
+		// one that meets an attempt with StayMute never answers that one.
+		started := g.Stats().Clients
+		g.Stall(true)
+		if len(started) > 0 {
+			g.Stall(false, started...)
+		}
+		return
+	case scenario.Greeted:
+		// For the same reason, this is not MuteAfterGreeting.
+		g.On(gateway.StartAPI, 0, gateway.Hold())
+	case scenario.Denied:
+		if present != nil {
+			if err := w.hold(w.Context(), g, int(m.Taken)); err != nil {
+				w.Fatalf("take client id %d at the gateway: %v", m.Taken, err)
+			}
+		}
+	case scenario.Lost, scenario.Refused, scenario.Opened:
+	}
+	g.Stall(false)
+	switch {
+	case present == nil:
+	case m.Reach == scenario.Refused || m.Reach == scenario.HungUp:
+		g.FIN()
+	case m.Reach != scenario.Greeted:
+		g.Release(gateway.StartAPI)
+	}
+}
+
+// Answer is how the gateway answers probes from now on.
+func (w *world) Answer(after time.Duration, streams bool) {
+	w.do(func() { w.delay, w.streams = after, streams })
+	if s := w.current(); s != nil && s.come == scenario.Opened {
+		s.gateway.Off(gateway.ReqCurrentTime)
+		s.gateway.On(gateway.ReqCurrentTime, 0, w.probesMeet())
+	}
+}
+
+func (w *world) probesMeet() gateway.Action {
+	if w.delay < 0 {
+		return gateway.Drop()
+	}
+	return gateway.Hold()
+}
+
+// Say makes the gateway say something in the present session.
+func (w *world) Say(code int, text string) {
+	w.Helper()
+	s := w.current()
+	if s == nil || s.come != scenario.Opened {
+		return
+	}
+	want := w.read(&s.noticed) + s.gateway.Error(-1, code, text, int(s.order.ClientID))
+	w.until("a notice", func() bool { return w.read(&s.noticed) == want })
+	w.settle()
+}
+
+// Close and Reset end the present session or attempt.
+func (w *world) Close() { w.Helper(); w.cut((*gateway.Gateway).FIN) }
+func (w *world) Reset() { w.Helper(); w.cut((*gateway.Gateway).Reset) }
+
+func (w *world) cut(how func(g *gateway.Gateway, clients ...int) int) {
+	w.Helper()
+	s := w.current()
+	if s == nil || s.come == scenario.Lost {
+		return
+	}
+	w.do(func() { s.ending = true })
+	if s.come == scenario.Opened {
+		how(s.gateway, int(s.order.ClientID))
+	} else {
+		how(s.gateway)
+	}
+	w.settle()
+}
+
+// CloseAgain says in the name of an attempt that is over that it is. No socket
+// can be made to say that, so this one phrase begins behind the dialer.
+func (w *world) CloseAgain(attempt uint64) {
+	w.Helper()
+	i := slices.IndexFunc(w.sessions, func(s *session) bool { return s.order.Attempt == attempt })
+	if i < 0 || !w.sessions[i].over {
+		w.Fatalf("attempt %d is not over", attempt)
+	}
+	w.sessions[i].tell(connector.Ended{Attempt: attempt, Cause: events.CauseClosedByGateway})
+	w.settle()
+}
+
+// Now returns the time of the wall clock.
+func (w *world) Now() time.Time { now, _ := w.clock.Now(); return now }
+
+// Wires returns what is in the log.
+func (w *world) Wires() [][]byte { return w.store.wires() }
+
+// State returns the state of the process that runs, or ran last.
+func (w *world) State() events.State {
+	if w.process == nil {
+		return events.NewState("main")
+	}
+	return w.process.runner.State()
+}
+
+// End ends the process in order, and checks what is left.
+func (w *world) End() {
+	w.Helper()
+	if p := w.process; p != nil && !p.ended() {
+		if err := p.end(errTerminated); !errors.Is(err, errTerminated) {
+			w.Fatalf("the runner ended with %v, want what it was ended with", err)
+		}
+	}
+	w.settle()
+	var head events.Head
+	fold := events.NewState("main")
+	for _, rec := range w.recorded() {
+		if err := head.Follows(rec); err != nil {
+			w.Fatalf("%s does not follow: %v", rec.Event.Type(), err)
+		}
+		if e, ok := rec.Event.(*events.SessionAbandoned); ok {
+			w.Errorf("attempt %d left something of it behind", e.Attempt)
+		}
+		head, fold = head.Then(rec), fold.Apply(rec)
+	}
+	if live := w.State(); !reflect.DeepEqual(fold, live) {
+		w.Fatalf("the log folds to\n%+v\nwant the live state\n%+v", fold, live)
+	}
+	for endpoint, g := range w.gateways {
+		w.letGo(g)
+		g.Stall(false) // so that it sees who is gone
+		w.until("the end of every session at "+endpoint, func() bool { return g.Stats().Open == 0 })
+		if s := g.Stats(); s.Foreign != 0 || s.Orders != 0 {
+			w.Errorf("%s saw %d connections that were no API client and %d orders", endpoint, s.Foreign, s.Orders)
+		}
+	}
+}
+
+// close ends what runs when the test has failed.
+func (w *world) close() {
+	for _, h := range w.holders {
+		h.conn.Close()
+	}
+	if p := w.process; p != nil && !p.ended() {
+		p.killed.Store(true)
+		p.cancel(errKilled)
+		<-p.over
+	}
+}
+
+// current returns the attempt that goes on, or nil.
+func (w *world) current() *session {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.sessions) == 0 || w.sessions[len(w.sessions)-1].over {
+		return nil
+	}
+	return w.sessions[len(w.sessions)-1]
+}
+
+func (w *world) mannerOf(endpoint string) scenario.Manner {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.manners.At(endpoint)
+}
+
+func (w *world) read(n *int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return *n
+}
+
+// settle waits until nothing is under way any more: the runner waits, its
+// attempt has come as far as the gateway lets it, and none before it is left.
+func (w *world) settle() {
+	w.Helper()
+	w.await(w.busy)
+}
+
+// busy says what is under way, or nothing.
+func (w *world) busy() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.process == nil {
+		return ""
+	}
+	if p := w.process; !p.ended() {
+		if busy := p.busy(); busy != "" {
+			return busy
+		}
+	} else if !errors.Is(p.err, errKilled) && !errors.Is(p.err, errTerminated) {
+		w.Fatalf("the runner ended: %v", p.err)
+	}
+	for _, s := range w.sessions {
+		if busy := s.busy(); busy != "" {
+			return busy
+		}
+	}
+	return ""
+}
+
+func (w *world) recorded() []events.Recorded {
+	w.Helper()
+	var all []events.Recorded
+	for _, wire := range w.Wires() {
+		rec, err := events.Decode(wire)
+		if err != nil {
+			w.Fatalf("%v", err)
+		}
+		all = append(all, rec)
+	}
+	return all
+}
+
+// last words what was recorded last.
+func (w *world) last(n int) string {
+	var said []string
+	recorded := w.recorded()
+	for _, rec := range recorded[max(0, len(recorded)-n):] {
+		said = append(said, events.Sentence(rec))
+	}
+	return strings.Join(said, "\n")
+}
+
+// pollEvery is how often what must come is looked for where nobody tells that
+// it came.
+const pollEvery = 50 * time.Microsecond
+
+// await waits until nothing is missing any more.
+func (w *world) await(missing func() string) {
+	w.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		still := missing()
+		if still == "" {
+			return
+		}
+		select {
+		case <-w.stirred:
+		case <-time.After(pollEvery):
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("after %v still: %s\nrecorded last:\n%s", patience, still, w.last(5))
+		}
+	}
+}
+
+// until waits until ok holds.
+func (w *world) until(what string, ok func() bool) {
+	w.Helper()
+	w.await(func() string {
+		if ok() {
+			return ""
+		}
+		return "waiting for " + what
+	})
+}
+
+// pause lets a moment pass, and says whether ctx is still on.
+func pause(ctx context.Context) bool {
+	time.Sleep(pollEvery)
+	return ctx.Err() == nil
+}

@@ -15,7 +15,7 @@ import (
 func TestScenarios(t *testing.T) {
 	stage := scenario.Stage{Update: *update, Open: func(tb testing.TB, s scenario.Setup) scenario.World {
 		return &pureWorld{
-			delay: 20 * time.Millisecond,
+			delay: 20 * time.Millisecond, gone: true,
 			story: &story{
 				TB: tb, policy: s.Policy, now: s.Began, state: events.NewState("main"),
 				repeats: connector.NewRepeats(s.Policy.RepeatEvery),
@@ -31,9 +31,15 @@ type pureWorld struct {
 	manners scenario.Manners
 	delay   time.Duration // from a probe to its answer; negative for never
 	streams bool          // other bytes come all the time
-	owed    []owed        // the answers under way
-	waiting bool          // the newest probe is not answered
 	gone    bool          // no process runs
+	turned  time.Time     // when it last had something to do
+
+	leaves  time.Time // when the probe that was sent may leave; zero when it has
+	spaced  time.Time // when the next one may
+	left    uint64    // the newest that left
+	leftAt  time.Time // when
+	waiting bool      // it is not answered
+	owed    []owed    // the answers under way
 }
 
 // owed is an answer under way. It does not say to which probe it is one.
@@ -53,11 +59,11 @@ func (w *pureWorld) Start() {
 		}
 		last = rec.Time
 	}
-	w.gone, w.heard, w.probed, w.probedAt = false, time.Time{}, 0, time.Time{}
+	w.gone, w.heard, w.probed, w.probedAt, w.leaves = false, time.Time{}, 0, time.Time{}, time.Time{}
 	w.record(events.Draft{Event: &events.EpochBegan{
 		Instance: "host-1", PID: 1, Version: "test", PreviousEpoch: w.head.Epoch, Away: events.Between(last, w.now),
 	}})
-	w.give(connector.Started{LastEventAt: last})
+	w.take(connector.Started{LastEventAt: last})
 	w.settle()
 }
 
@@ -67,17 +73,26 @@ func (w *pureWorld) Kill() {
 
 func (w *pureWorld) Command(id string, verb events.Verb, reason string) {
 	w.Helper()
-	w.give(connector.Commanded{ID: id, Verb: verb, Reason: reason})
+	if w.gone {
+		w.Fatalf("no process runs")
+	}
+	w.take(connector.Commanded{ID: id, Verb: verb, Reason: reason})
 	w.settle()
 }
 
 func (w *pureWorld) Jump(by time.Duration) {
 	w.Helper()
 	w.now, w.probedAt = w.now.Add(by), w.probedAt.Add(by)
+	if !w.leaves.IsZero() {
+		w.leaves = w.leaves.Add(by)
+	}
 	for i := range w.owed {
 		w.owed[i].at = w.owed[i].at.Add(by)
 	}
-	w.give(connector.Jumped{By: by})
+	if w.gone {
+		return
+	}
+	w.take(connector.Jumped{By: by})
 	w.settle()
 }
 
@@ -91,26 +106,29 @@ func (w *pureWorld) Answer(after time.Duration, streams bool) { w.delay, w.strea
 
 func (w *pureWorld) Say(code int, text string) {
 	w.Helper()
+	if w.gone || w.state.Phase != events.PhaseReady {
+		return // nobody hears it
+	}
 	w.heard = w.now
-	w.give(w.noticed(code, text))
+	w.take(w.noticed(code, text))
 	w.settle()
 }
 
-func (w *pureWorld) Close() {
-	w.Helper()
-	w.give(w.ended(events.CauseClosedByGateway))
-	w.settle()
-}
+func (w *pureWorld) Close() { w.Helper(); w.cut(events.CauseClosedByGateway) }
+func (w *pureWorld) Reset() { w.Helper(); w.cut(events.CauseReset) }
 
-func (w *pureWorld) Reset() {
+func (w *pureWorld) cut(cause events.Cause) {
 	w.Helper()
-	w.give(w.ended(events.CauseReset))
+	if w.gone || w.state.Phase != events.PhaseGreeting && w.state.Phase != events.PhaseReady {
+		return // there is no connection
+	}
+	w.take(w.ended(cause))
 	w.settle()
 }
 
 func (w *pureWorld) CloseAgain(attempt uint64) {
 	w.Helper()
-	w.give(connector.Ended{Attempt: attempt, Cause: events.CauseClosedByGateway})
+	w.take(connector.Ended{Attempt: attempt, Cause: events.CauseClosedByGateway})
 	w.settle()
 }
 
@@ -126,7 +144,9 @@ func (w *pureWorld) End() { w.check() }
 func (w *pureWorld) PassTo(at time.Time) {
 	w.Helper()
 	for !w.gone && w.now.Before(at) {
-		w.wake(earliest(at, w.due()))
+		next := earliest(at, w.due())
+		// The process is woken at each line of the file.
+		w.wake(next, next.Equal(at))
 		w.settle()
 	}
 	w.now = at
@@ -140,16 +160,35 @@ func (w *pureWorld) settle() {
 		if w.gone || w.due().After(w.now) {
 			return
 		}
-		w.wake(w.now)
+		w.wake(w.now, false)
 	}
 	w.Fatalf("there is always something due")
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // look is how often the runner looks whether something is due, whatever is planned.
 const look = 10 * time.Second
 
+// due returns when something happens next by itself.
 func (w *pureWorld) due() time.Time {
-	plan, due := connector.PlanFor(w.state), w.now.Add(look)
+	due := w.processDue()
+	if !w.leaves.IsZero() {
+		due = earliest(due, w.leaves)
+	}
+	if len(w.owed) > 0 {
+		due = earliest(due, w.owed[0].at)
+	}
+	return due
+}
+
+func (w *pureWorld) processDue() time.Time {
+	plan, due := connector.PlanFor(w.state), w.turned.Add(look)
 	switch {
 	case plan.Probe > w.probed:
 		due = earliest(due, plan.ProbeAt)
@@ -161,9 +200,6 @@ func (w *pureWorld) due() time.Time {
 	if at := w.repeats.WakeAt(); !at.IsZero() {
 		due = earliest(due, at)
 	}
-	if len(w.owed) > 0 {
-		due = earliest(due, w.owed[0].at)
-	}
 	return due
 }
 
@@ -174,22 +210,33 @@ func earliest(a, b time.Time) time.Time {
 	return b
 }
 
-func (w *pureWorld) wake(at time.Time) {
+// wake lets the time become at, and happen what is then due; of the process
+// also when nothing is, if it must.
+func (w *pureWorld) wake(at time.Time, must bool) {
 	w.Helper()
-	if w.streams {
+	if w.now = at; w.streams {
 		w.heard = at
 	}
 	attempt, probed := w.state.Attempt.Number, w.probed
-	w.now = at
-	w.recordRepeats(false)
-	w.passTo(at)
+	if must || !w.processDue().After(at) {
+		w.turned = at
+		w.recordRepeats(false)
+		w.passTo(at)
+	}
 	if w.probed > probed {
-		w.waiting = true
+		w.leaves = latest(at, earliest(w.spaced, at.Add(connector.ProbeSpacing)))
+	}
+	if w.state.Attempt.Number != attempt || w.state.Phase != events.PhaseReady {
+		w.leaves = time.Time{}
+	}
+	if !w.leaves.IsZero() && !w.leaves.After(at) {
+		w.leaves, w.spaced = time.Time{}, at.Add(connector.ProbeSpacing)
+		w.left, w.leftAt, w.waiting = w.probed, at, true
 		if w.delay >= 0 {
-			w.owed = append(w.owed, owed{attempt, w.now.Add(w.delay)})
+			w.owed = append(w.owed, owed{attempt, at.Add(w.delay)})
 		}
 	}
-	for len(w.owed) > 0 && !w.owed[0].at.After(w.now) {
+	for len(w.owed) > 0 && !w.owed[0].at.After(at) {
 		if w.owed[0].attempt == w.state.Attempt.Number {
 			w.answerNewest()
 		}
@@ -197,15 +244,23 @@ func (w *pureWorld) wake(at time.Time) {
 	}
 }
 
-// answerNewest takes an answer as the dialer does: as one to the newest probe,
-// because it names none, and as a sign of life when that one is answered.
+// answerNewest takes an answer as the dialer does: as one to the newest probe
+// that left, because it names none, and as a sign of life when that one is
+// answered.
 func (w *pureWorld) answerNewest() {
 	w.Helper()
-	w.heard = w.now
+	w.heard, w.spaced = w.now, w.now.Add(connector.ProbeSpacing)
 	if w.waiting {
 		w.waiting = false
-		w.give(w.answered(w.probed))
+		w.take(connector.Answered{Attempt: w.state.Attempt.Number, Number: w.left, Answer: w.answer(w.leftAt, w.now.Sub(w.leftAt))})
 	}
+}
+
+// take gives the process something, which wakes it.
+func (w *pureWorld) take(in connector.Input) {
+	w.Helper()
+	w.turned = w.now
+	w.give(in)
 }
 
 // meet takes the present attempt as far as the gateway lets it come, and the
@@ -222,21 +277,22 @@ func (w *pureWorld) meet() {
 		case reach == scenario.Lost:
 			return
 		case dialing && reach == scenario.Refused:
-			w.give(w.ended(events.CauseRefused))
+			w.take(w.ended(events.CauseRefused))
 		case dialing:
-			w.give(connector.Reached{Attempt: w.state.Attempt.Number, Remote: w.state.Attempt.Endpoint})
+			w.take(connector.Reached{Attempt: w.state.Attempt.Number, Remote: w.state.Attempt.Endpoint})
 		case reach == scenario.Accepted:
 			return
 		case reach == scenario.Refused || reach == scenario.HungUp:
-			w.give(w.ended(events.CauseClosedByGateway))
+			w.take(w.ended(events.CauseClosedByGateway))
 		case w.state.Attempt.GreetedAt.IsZero():
-			w.give(w.greeted())
+			w.take(w.greeted())
 		case reach == scenario.Greeted:
 			return
 		case reach == scenario.Denied:
-			w.give(w.noticed(326, "Unable to connect as the client id is already in use."))
+			w.take(w.noticed(326, "Unable to connect as the client id is already in use."))
 		default:
-			w.give(w.opened())
+			w.take(w.opened())
+			w.spaced, w.waiting, w.leaves = w.now.Add(connector.ProbeSpacing), false, time.Time{}
 		}
 	}
 	w.Fatalf("attempts follow each other without an end")

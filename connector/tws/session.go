@@ -182,7 +182,8 @@ func (s *session) serve(l *library) {
 			return
 		case number = <-asks:
 			asks = nil
-			due, stop = s.dialer.clock().Timer(s.probes.due().Sub(s.dialer.now()))
+			// Times without a monotonic reading may have been set back.
+			due, stop = s.dialer.clock().Timer(min(s.probes.due().Sub(s.dialer.now()), probeSpacing))
 		case <-due:
 			ask(number)
 			asks, due = s.asks, nil

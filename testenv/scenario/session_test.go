@@ -28,6 +28,7 @@ type session struct {
 	ending  bool           // it must end by itself
 	over    bool           // Run has returned
 	noticed int            // notices reported
+	probes  int            // requests for the time that the gateway received, as far as the world knows
 	// What a session that is open has under way: the requests that the gateway
 	// must have received, with all before, by their kind; and how much it sends
 	// for certain that has not come yet. Who makes a request that the gateway
@@ -118,7 +119,7 @@ func (s *session) note(in connector.Input) (connector.Input, bool) {
 	case connector.Opened:
 		received := s.gateway.Stats().Requests
 		w.do(func() {
-			s.come, s.asked = scenario.Opened, received
+			s.come, s.asked, s.probes = scenario.Opened, received, received[gateway.ReqCurrentTime]
 			s.gateway.On(gateway.ReqCurrentTime, 0, w.probesMeet())
 		})
 	case connector.Noticed:
@@ -138,9 +139,6 @@ func (s *session) Probe(number uint64) {
 	w := s.process.world
 	w.do(func() {
 		s.asked[gateway.ReqCurrentTime]++
-		if _, passed := w.clock.Now(); w.delay >= 0 {
-			w.owed = append(w.owed, owed{s, passed + w.delay})
-		}
 	})
 	s.Session.Probe(number)
 }

@@ -27,6 +27,7 @@ type session struct {
 	come    scenario.Reach // Lost, Accepted, Greeted or Opened
 	ending  bool           // it must end by itself
 	over    bool           // Run has returned
+	starts  int            // startApi that the gateway received before its own
 	noticed int            // notices reported
 	probes  int            // requests for the time that the gateway received, as far as the world knows
 	// What a session that is open has under way: the requests that the gateway
@@ -77,6 +78,8 @@ func (w *world) letThrough(s *session) bool {
 			return false
 		}
 	}
+	before := s.gateway.Stats().Requests[gateway.StartAPI]
+	w.do(func() { s.starts = before })
 	s.gateway.Off(gateway.ReqCurrentTime) // the one that opens a session is answered at once
 	return true
 }
@@ -170,6 +173,8 @@ func (s *session) busy() string {
 		return name + " is to come to nothing"
 	case s.come < reach:
 		return name + " is on its way"
+	case s.come == scenario.Greeted && stats.Requests[gateway.StartAPI] == s.starts:
+		return "the gateway has yet to receive the startApi of " + name
 	case stats.Accepted != w.dialled[s.gateway]:
 		return "the gateway has yet to accept " + name
 	}

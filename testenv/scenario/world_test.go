@@ -287,13 +287,10 @@ func (w *world) apply(g *gateway.Gateway, m scenario.Manner) {
 // is there asks for it.
 func (w *world) overtake(g *gateway.Gateway, s *session, id int) {
 	w.Helper()
-	if s.come == scenario.Accepted {
-		asked := g.Stats().Requests[gateway.StartAPI]
-		g.On(gateway.StartAPI, 0, gateway.Hold())
-		g.Stall(false)
-		w.until("startApi", func() bool { return g.Stats().Requests[gateway.StartAPI] > asked })
-		g.Off(gateway.StartAPI)
-	}
+	g.On(gateway.StartAPI, 0, gateway.Hold())
+	g.Stall(false)
+	w.until("startApi", func() bool { return g.Stats().Requests[gateway.StartAPI] > s.starts })
+	g.Off(gateway.StartAPI)
 	if err := w.hold(w.Context(), g, id); err != nil {
 		w.Fatalf("take client id %d at the gateway: %v", id, err)
 	}

@@ -12,10 +12,11 @@
 //
 // There are two worlds. The pure one, in the tests of package connector, is
 // Decide and Apply with a clock and a gateway that are a few lines of code; it
-// writes the lines that begin with ">". The real one, in the tests of this
-// package, is the program's own runner and dialer and a simulated gateway, over
-// TCP, with a clock that stands still but when all of them wait. It must come
-// to the same lines: what differs is wrong in one world or the other.
+// writes the lines that begin with ">". The real one, package real, is the
+// program's own runner and dialer and a simulated gateway, over TCP, with a
+// clock that stands still but when all of them wait. It must come to the same
+// lines, also of nights that nobody had: what differs is wrong in one world or
+// the other.
 //
 // # Non-obvious
 //
@@ -87,42 +88,52 @@ func (s Stage) Play(tb testing.TB, file string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if told := s.Tell(tb, file, string(text)); !s.Update {
+		s.Compare(tb, file, string(text), told)
+	} else if err := os.WriteFile(file, []byte(told), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Tell plays the text of a file of that name, and returns it with the lines
+// that begin with ">" as they come.
+func (s Stage) Tell(tb testing.TB, file, text string) string {
 	p := &play{
 		TB: tb, file: file, open: s.Open, counts: make(map[events.Type]int), manners: make(Manners),
 		setup: Setup{Began: Dawn, Policy: connector.DefaultPolicy(Endpoint, ClientID)},
 	}
-	old := strings.Split(string(text), "\n")
-	var played []string
-	for i, line := range old {
+	var told []string
+	for i, line := range strings.Split(text, "\n") {
 		if p.line = i + 1; strings.HasPrefix(line, ">") {
 			continue
 		}
-		played = append(played, line)
+		told = append(told, line)
 		if line != "" && !strings.HasPrefix(line, "#") {
-			played = append(played, p.read(line)...)
+			told = append(told, p.read(line)...)
 		}
 	}
 	if p.world == nil {
 		p.Fatalf("nothing happens")
 	}
 	p.world.End()
-	if s.Update {
-		if err := os.WriteFile(file, []byte(strings.Join(played, "\n")), 0o644); err != nil {
-			tb.Fatal(err)
-		}
-		return
-	}
+	return strings.Join(told, "\n")
+}
+
+// Compare fails the test where a file's text is not as it was told.
+func (s Stage) Compare(tb testing.TB, file, text, told string) {
 	same := s.Same
 	if same == nil {
 		same = func(line string) string { return line }
 	}
-	for i, line := range played {
-		if p.line = i + 1; i >= len(old) || same(line) != same(old[i]) {
-			p.Fatalf("it should go on\n%s\n(run go test ./connector with -update and review the difference)", strings.Join(played[i:min(i+5, len(played))], "\n"))
+	p := &play{TB: tb, file: file}
+	was, is := strings.Split(text, "\n"), strings.Split(told, "\n")
+	for i, line := range is {
+		if p.line = i + 1; i >= len(was) || same(line) != same(was[i]) {
+			p.Fatalf("it should go on\n%s\n(run go test ./connector with -update and review the difference)", strings.Join(is[i:min(i+5, len(is))], "\n"))
 		}
 	}
-	if p.line = len(played) + 1; len(old) > len(played) {
-		p.Fatalf("%q is too much", old[len(played)])
+	if p.line = len(is) + 1; len(was) > len(is) {
+		p.Fatalf("%q is too much", was[len(is)])
 	}
 }
 

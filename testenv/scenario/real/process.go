@@ -1,4 +1,4 @@
-package scenario_test
+package real
 
 import (
 	"context"
@@ -37,7 +37,7 @@ var (
 func (w *world) newProcess() *process {
 	p := &process{world: w, over: make(chan struct{})}
 	p.runner = &connector.Runner{
-		Connection: "main", Policy: w.setup.Policy, Log: mortal{w.store.writer(), &p.killed}, Dialer: p, Clock: p,
+		Connection: "main", Policy: w.setup.Policy, Log: mortal{w.log.Writer(), &p.killed}, Dialer: p, Clock: p,
 		Instance: "host-1", Version: "test", PID: 1,
 		NewID: func() string { return fmt.Sprintf("event-%d", w.ids.Add(1)) },
 		Grace: patience,

@@ -1,4 +1,4 @@
-package scenario_test
+package real
 
 import (
 	"context"
@@ -11,26 +11,29 @@ import (
 	"ibconn/testenv/memlog"
 )
 
-// store is a log that outlives the processes which write to it.
-type store interface {
-	writer() connector.Log
-	wires() [][]byte
+// Log is a log that outlives the processes which write to it.
+type Log interface {
+	// Writer returns what the next process writes to.
+	Writer() connector.Log
+	// Wires returns what is stored, oldest first.
+	Wires() [][]byte
 }
 
-// memory is a log in memory.
+// InMemory returns an empty log in memory.
+func InMemory() Log { return memory{memlog.New()} }
+
 type memory struct{ *memlog.Store }
 
-func (m memory) writer() connector.Log { return m.Writer() }
-func (m memory) wires() [][]byte       { return m.Wires() }
+func (m memory) Writer() connector.Log { return m.Store.Writer() }
 
-// disk is a log on an embedded bus.
 type disk struct {
 	testing.TB
 	dir string
 	log *bus.Log
 }
 
-func newDisk(tb testing.TB) *disk {
+// OnTheBus returns an empty log on an embedded bus, which ends with the test.
+func OnTheBus(tb testing.TB) Log {
 	d := &disk{TB: tb, dir: tb.TempDir()}
 	server, err := bus.Open(bus.ServerOptions{StoreDir: d.dir})
 	if err != nil {
@@ -52,7 +55,8 @@ func newDisk(tb testing.TB) *disk {
 	return d
 }
 
-func (d *disk) writer() connector.Log {
+// Writer implements [Log].
+func (d *disk) Writer() connector.Log {
 	w, err := d.log.Writer("main", d.dir)
 	if err != nil {
 		d.Fatal(err)
@@ -60,7 +64,8 @@ func (d *disk) writer() connector.Log {
 	return w
 }
 
-func (d *disk) wires() [][]byte {
+// Wires implements [Log].
+func (d *disk) Wires() [][]byte {
 	var wires [][]byte
 	for e, err := range d.log.Read(d.Context(), bus.Query{Connection: "main"}) {
 		if err != nil {

@@ -10,10 +10,16 @@ import (
 )
 
 // TestScenarios plays the files in testdata/scenarios against the pure core.
-// Package scenario says how they are to be read, and plays them against the
-// runner, the dialer and a simulated gateway.
+// Package scenario says how they are to be read; package real plays them
+// against the runner, the dialer and a simulated gateway.
 func TestScenarios(t *testing.T) {
-	stage := scenario.Stage{Update: *update, Open: func(tb testing.TB, s scenario.Setup) scenario.World {
+	stage := pureStage()
+	stage.Update = *update
+	scenario.Each(t, "testdata/scenarios/*.txt", func(t *testing.T, file string) { stage.Play(t, file) })
+}
+
+func pureStage() scenario.Stage {
+	return scenario.Stage{Open: func(tb testing.TB, s scenario.Setup) scenario.World {
 		return &pureWorld{
 			delay: 20 * time.Millisecond, gone: true,
 			story: &story{
@@ -22,7 +28,6 @@ func TestScenarios(t *testing.T) {
 			},
 		}
 	}}
-	scenario.Each(t, "testdata/scenarios/*.txt", func(t *testing.T, file string) { stage.Play(t, file) })
 }
 
 // pureWorld is a story with a gateway of a few lines.
@@ -144,23 +149,35 @@ func (w *pureWorld) End() { w.check() }
 func (w *pureWorld) PassTo(at time.Time) {
 	w.Helper()
 	for !w.gone && w.now.Before(at) {
-		next := earliest(at, w.due())
-		// The process is woken at each line of the file.
-		w.wake(next, next.Equal(at))
+		if w.now = earliest(at, w.due()); w.streams {
+			w.heard = w.now
+		}
+		if w.now.Equal(at) {
+			w.wake() // as it is at each line of the file, whatever is due
+		}
 		w.settle()
 	}
 	w.now = at
 }
 
-// settle takes all that happens without time passing.
+// settle takes all that happens without time passing: news of the gateway
+// finds the process waiting.
 func (w *pureWorld) settle() {
 	w.Helper()
 	for range 100 {
 		w.meet()
-		if w.gone || w.due().After(w.now) {
+		switch {
+		case w.gone:
+			return
+		case !w.processDue().After(w.now):
+			w.wake()
+		case !w.leaves.IsZero() && !w.leaves.After(w.now):
+			w.leave()
+		case len(w.owed) > 0 && !w.owed[0].at.After(w.now):
+			w.answerNewest()
+		default:
 			return
 		}
-		w.wake(w.now, false)
 	}
 	w.Fatalf("there is always something due")
 }
@@ -210,49 +227,43 @@ func earliest(a, b time.Time) time.Time {
 	return b
 }
 
-// wake lets the time become at, and happen what is then due; of the process
-// also when nothing is, if it must.
-func (w *pureWorld) wake(at time.Time, must bool) {
+// wake lets the process do what is due.
+func (w *pureWorld) wake() {
 	w.Helper()
-	if w.now = at; w.streams {
-		w.heard = at
-	}
+	w.turned = w.now
 	attempt, probed := w.state.Attempt.Number, w.probed
-	if must || !w.processDue().After(at) {
-		w.turned = at
-		w.recordRepeats(false)
-		w.passTo(at)
-	}
-	if w.probed > probed {
-		w.leaves = latest(at, earliest(w.spaced, at.Add(connector.ProbeSpacing)))
-	}
-	if w.state.Attempt.Number != attempt || w.state.Phase != events.PhaseReady {
+	w.recordRepeats(false)
+	w.passTo(w.now)
+	switch {
+	case w.state.Attempt.Number != attempt || w.state.Phase != events.PhaseReady:
 		w.leaves = time.Time{}
-	}
-	if !w.leaves.IsZero() && !w.leaves.After(at) {
-		w.leaves, w.spaced = time.Time{}, at.Add(connector.ProbeSpacing)
-		w.left, w.leftAt, w.waiting = w.probed, at, true
-		if w.delay >= 0 {
-			w.owed = append(w.owed, owed{attempt, at.Add(w.delay)})
-		}
-	}
-	for len(w.owed) > 0 && !w.owed[0].at.After(at) {
-		if w.owed[0].attempt == w.state.Attempt.Number {
-			w.answerNewest()
-		}
-		w.owed = w.owed[1:]
+	case w.probed > probed:
+		w.leaves = latest(w.now, earliest(w.spaced, w.now.Add(connector.ProbeSpacing)))
 	}
 }
 
-// answerNewest takes an answer as the dialer does: as one to the newest probe
-// that left, because it names none, and as a sign of life when that one is
-// answered.
+// leave is what becomes of a probe when the dialer's spacing lets it go.
+func (w *pureWorld) leave() {
+	w.leaves, w.spaced = time.Time{}, w.now.Add(connector.ProbeSpacing)
+	w.left, w.leftAt, w.waiting = w.probed, w.now, true
+	if w.delay >= 0 {
+		w.owed = append(w.owed, owed{w.state.Attempt.Number, w.now.Add(w.delay)})
+	}
+}
+
+// answerNewest takes the next answer as the dialer does: as one to the newest
+// probe that left, because it names none, and as a sign of life when that one
+// is answered.
 func (w *pureWorld) answerNewest() {
 	w.Helper()
+	attempt := w.owed[0].attempt
+	if w.owed = w.owed[1:]; attempt != w.state.Attempt.Number || w.state.Phase != events.PhaseReady {
+		return // the gateway forgot it with the session
+	}
 	w.heard, w.spaced = w.now, w.now.Add(connector.ProbeSpacing)
 	if w.waiting {
 		w.waiting = false
-		w.take(connector.Answered{Attempt: w.state.Attempt.Number, Number: w.left, Answer: w.answer(w.leftAt, w.now.Sub(w.leftAt))})
+		w.take(connector.Answered{Attempt: attempt, Number: w.left, Answer: w.answer(w.leftAt, w.now.Sub(w.leftAt))})
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ibconn/testenv/scenario/real"
+	"ibconn/testenv/scenario/endtoend"
 )
 
 var (
@@ -28,7 +28,7 @@ func TestTheWorldsAgreeOnRandomNights(t *testing.T) {
 			file := fmt.Sprint("seed ", seed)
 			want := pureStage().Tell(t, file, night(seed))
 			version := []int{176, 225}[seed%2]
-			stage := real.Stage(version, real.InMemory())
+			stage := endtoend.Stage(version, endtoend.InMemory())
 			stage.Compare(t, file, want, stage.Tell(t, file, want))
 		})
 	}

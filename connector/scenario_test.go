@@ -10,7 +10,7 @@ import (
 )
 
 // TestScenarios plays the files in testdata/scenarios against the pure core.
-// Package scenario says how they are to be read; package real plays them
+// Package scenario says how they are to be read; package endtoend plays them
 // against the runner, the dialer and a simulated gateway.
 func TestScenarios(t *testing.T) {
 	stage := pureStage()

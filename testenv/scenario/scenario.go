@@ -12,7 +12,7 @@
 //
 // There are two worlds. The pure one, in the tests of package connector, is
 // Decide and Apply with a clock and a gateway that are a few lines of code; it
-// writes the lines that begin with ">". The real one, package real, is the
+// writes the lines that begin with ">". The real one, package endtoend, is the
 // program's own runner and dialer and a simulated gateway, over TCP, with a
 // clock that stands still but when all of them wait. It must come to the same
 // lines, also of nights that nobody had: what differs is wrong in one world or

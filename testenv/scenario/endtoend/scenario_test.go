@@ -1,10 +1,10 @@
-package real_test
+package endtoend_test
 
 import (
 	"testing"
 
 	"ibconn/testenv/scenario"
-	"ibconn/testenv/scenario/real"
+	"ibconn/testenv/scenario/endtoend"
 )
 
 // TestScenarios plays the scenarios in the protocol's text form with a log in
@@ -14,15 +14,15 @@ func TestScenarios(t *testing.T) {
 	for _, kind := range []struct {
 		name    string
 		version int
-		log     func(testing.TB) real.Log
+		log     func(testing.TB) endtoend.Log
 	}{
-		{"Text", 176, func(testing.TB) real.Log { return real.InMemory() }},
-		{"ProtobufOnTheBus", 225, real.OnTheBus},
+		{"Text", 176, func(testing.TB) endtoend.Log { return endtoend.InMemory() }},
+		{"ProtobufOnTheBus", 225, endtoend.OnTheBus},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			scenario.Each(t, "../../../connector/testdata/scenarios/*.txt", func(t *testing.T, file string) {
 				t.Parallel()
-				real.Stage(kind.version, kind.log(t)).Play(t, file)
+				endtoend.Stage(kind.version, kind.log(t)).Play(t, file)
 			})
 		})
 	}

@@ -1,4 +1,4 @@
-package real
+package endtoend
 
 import (
 	"context"
@@ -138,9 +138,9 @@ func (p *process) Attempt(o connector.Order) connector.Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.gateways[o.Endpoint]
-	real := o
-	real.Endpoint = g.Addr()
-	s := &session{process: p, order: o, gateway: g, Session: p.dialer.Attempt(real)}
+	there := o
+	there.Endpoint = g.Addr()
+	s := &session{process: p, order: o, gateway: g, Session: p.dialer.Attempt(there)}
 	p.sessions = append(p.sessions, s)
 	return s
 }

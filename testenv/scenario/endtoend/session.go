@@ -1,4 +1,4 @@
-package real
+package endtoend
 
 import (
 	"context"
@@ -32,8 +32,7 @@ type session struct {
 	probes  int            // requests for the time that the gateway received, as far as the world knows
 	// What a session that is open has under way: the requests that the gateway
 	// must have received, with all before, by their kind; and how much it sends
-	// for certain that has not come yet. Who makes a request that the gateway
-	// answers by itself counts it in both, and its answer in note.
+	// for certain that has not come yet.
 	asked  map[gateway.Request]int
 	coming int
 }
@@ -133,6 +132,7 @@ func (s *session) note(in connector.Input) (connector.Input, bool) {
 		w.do(func() { s.noticed++ })
 	case connector.Ended:
 		w.do(func() { s.ending = true })
+	default:
 	}
 	return in, true
 }

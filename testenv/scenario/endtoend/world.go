@@ -1,8 +1,8 @@
-// Package real is the world in which scenarios are played end to end: the
+// Package endtoend is the world in which scenarios are played end to end: the
 // program's own runner and dialer, a simulated gateway for each endpoint, and
 // TCP between them.
 //
-//	real.Stage(225, real.InMemory()).Play(t, file)
+//	endtoend.Stage(225, endtoend.InMemory()).Play(t, file)
 //
 // The one idea: time stands still until nothing is under way, and then moves to
 // the next deadline. What a phrase leads to is done when it has been said, and
@@ -16,14 +16,15 @@
 //     when a notice that it sent behind that has: a fence, which the runner
 //     never hears. And an attempt has come as far as the gateway's manner lets
 //     it, or its session has been torn down.
-//   - A request of the session's that is new is waited for as all are, until the
-//     gateway has it. One that the gateway answers by itself needs a line more:
-//     see session.coming.
+//   - A kind of request that is new must be counted where it is made, as Probe
+//     does in session.asked, or nothing comes to rest and the test says which
+//     requests the gateway has too many of. One that the gateway answers by
+//     itself is counted in session.coming too, until note sees its answer.
 //   - All phrases are real faults but one: late news of an attempt is put in
 //     behind the dialer, since no socket can be made to bring them. And an
 //     attempt at an endpoint of which nothing is said yet is held back before
 //     the dialer, as if the network had lost what it sent.
-package real
+package endtoend
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package real
+package endtoend
 
 import (
 	"bufio"
@@ -43,7 +43,7 @@ func (w *world) hold(ctx context.Context, g *gateway.Gateway, id int) error {
 		w.holders[g] = holder{conn.(*net.TCPConn), id}
 		w.dialled[g]++
 	})
-	conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	frame := func(payload string) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, uint32(len(payload))), payload...)
 	}

@@ -27,6 +27,11 @@ func TestTheWorldsAgreeOnRandomNights(t *testing.T) {
 			t.Parallel()
 			file := fmt.Sprint("seed ", seed)
 			want := pureStage().Tell(t, file, night(seed))
+			defer func() {
+				if t.Failed() {
+					t.Logf("the night, as the pure core has it:\n%s", want)
+				}
+			}()
 			version := []int{176, 225}[seed%2]
 			stage := endtoend.Stage(version, endtoend.InMemory())
 			stage.Compare(t, file, want, stage.Tell(t, file, want))

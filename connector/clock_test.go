@@ -42,14 +42,25 @@ func TestAClockJumpGivesWhatIsWaitedForNewTimes(t *testing.T) {
 	}
 }
 
+// setClock is a clock whose wall was set, or whose host slept.
+type setClock struct {
+	connector.SystemClock
+	ahead *atomic.Int64
+}
+
+func (c setClock) Now() (wall time.Time, passed time.Duration) {
+	wall, passed = c.SystemClock.Now()
+	return wall.Round(0).Add(time.Duration(c.ahead.Load())), passed
+}
+
 func TestAHostThatSleptDoesNotLoseItsSession(t *testing.T) {
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			store, g := memlog.New(), &gateway{scripts: [][]step{well}}
 			var offset atomic.Int64
 			r := newRunner(store.Writer(), g)
-			r.Wall = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-			g.wall = r.Wall
+			r.Clock = setClock{ahead: &offset}
+			g.wall = func() time.Time { wall, _ := r.Clock.Now(); return wall }
 			l := run(t, r)
 			l.untilPhase(events.PhaseReady)
 			pass(20 * time.Second)

@@ -91,8 +91,8 @@ func (r *Runner) status() events.Answer {
 // await answers with a command's outcome, or with accepted when it does not
 // come in time.
 func (r *Runner) await(ctx context.Context, accepted events.Answer, wait time.Duration) events.Answer {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	over, stop := r.clock().Timer(wait)
+	defer stop()
 	for {
 		v := r.view.Load()
 		if c, ok := v.state.Recall(accepted.CommandID); ok && c.Status != events.StatusAccepted {
@@ -104,7 +104,7 @@ func (r *Runner) await(ctx context.Context, accepted events.Answer, wait time.Du
 		}
 		select {
 		case <-v.next:
-		case <-timer.C:
+		case <-over:
 			return accepted
 		case <-r.ended:
 			return accepted

@@ -63,7 +63,7 @@ type FlightRecord struct {
 	Traffic events.Traffic
 	Frames  []events.FlightFrame
 	// Unacked is how many segments of ours the gateway's host has not
-	// acknowledged, where the system tells: it is what tells a network that is
+	// acknowledged though they were sent again, where the system tells: it is what tells a network that is
 	// gone from a gateway that is frozen.
 	Unacked int
 }

@@ -103,17 +103,22 @@ func (p Policy) refusedProbe(s events.State, in Noticed, message string, now tim
 }
 
 // linkMissed records that IB's servers did not answer a probe. While the
-// session itself is silent that says nothing of the link, and does not count.
+// gateway does not answer for itself either that says nothing of the link, and
+// does not count.
 func (p Policy) linkMissed(s events.State, code int, message string, now time.Time) events.Draft {
 	h := s.Heartbeat.Link
 	e := &events.LinkMissed{
 		Attempt: s.Attempt.Number, Number: h.Number + 1, Misses: h.Misses, Code: code, Message: message,
+		Expected:    s.Link.Status == events.LinkDown,
 		NextProbeAt: now.Add(time.Second), // soon: the link is in doubt
 	}
-	if s.Session.StaleSince.IsZero() && s.Heartbeat.Misses == 0 {
+	answers := now.Sub(s.Heartbeat.AnsweredAt) <= p.HeartbeatEvery+p.HeartbeatTimeout
+	if answers && s.Session.StaleSince.IsZero() && s.Heartbeat.Misses == 0 {
 		e.Misses++
+	} else {
+		e.Expected = true
 	}
-	if s.Link.Status == events.LinkDown || e.Misses >= p.LinkProbeMisses {
+	if e.Expected || e.Misses >= p.LinkProbeMisses {
 		e.NextProbeAt = p.reprobeLinkAt(now)
 	}
 	return about(s.Attempt.Number, e)

@@ -27,12 +27,12 @@ type Runner struct {
 	PID      int           // our process id
 	NewID    func() string // a new unique id at each call, from any goroutine
 
-	// Wall is the clock that events are dated by, without a monotonic reading;
-	// nil is the system's. A Wall that moves otherwise than time passes is what a
-	// host that sleeps looks like.
-	Wall func() time.Time
+	// Clock is what events are dated and deadlines kept by; nil is the
+	// system's. A Dialer should go by the same one.
+	Clock Clock
 
-	// Grace is how long the last events may take once Run was told to end.
+	// Grace is how long the last events may take once Run was told to end, by
+	// the system's clock.
 	Grace time.Duration
 
 	view   atomic.Pointer[view]
@@ -130,8 +130,8 @@ type loop struct {
 	endControl  context.CancelFunc // ends the asking
 
 	repeats repeats
-	wall    time.Time // when the clock was last looked at,
-	mono    time.Time // and the same with its monotonic reading
+	wall    time.Time     // when the clock was last looked at,
+	passed  time.Duration // and how much time had passed then
 }
 
 func (l *loop) run(ctx context.Context) error {
@@ -163,22 +163,22 @@ func (l *loop) run(ctx context.Context) error {
 }
 
 func (l *loop) loop(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	l.lookAtClock()
 	for {
-		timer.Reset(l.sleep(l.wallNow()))
+		rang, stop := l.clock().Timer(l.sleep(l.wallNow()))
 		var next func() error
 		select {
 		case <-ctx.Done():
+			stop()
 			return l.shutDown(ctx)
 		case in := <-l.inputs:
 			next = func() error { return l.take(in) }
 		case o := <-l.orders:
 			next = func() error { return l.obey(o) }
-		case <-timer.C:
+		case <-rang:
 			next = l.wake
 		}
+		stop()
 		if by := l.lookAtClock(); by.Abs() > jumpLimit {
 			if err := l.jump(by); err != nil {
 				return err
@@ -213,18 +213,13 @@ const (
 // lookAtClock returns how far the wall clock has moved otherwise than time
 // passed since it was last looked at.
 func (l *loop) lookAtClock() time.Duration {
-	// One reading for both where there is one clock: a process that is stopped
-	// between two would take that for a jump.
-	mono := time.Now()
-	wall := mono.Round(0)
-	if l.Wall != nil {
-		wall = l.wallNow()
-	}
+	wall, passed := l.clock().Now()
+	wall = wall.Round(0)
 	var by time.Duration
-	if !l.mono.IsZero() {
-		by = wall.Sub(l.wall) - mono.Sub(l.mono)
+	if !l.wall.IsZero() {
+		by = wall.Sub(l.wall) - (passed - l.passed)
 	}
-	l.wall, l.mono = wall, mono
+	l.wall, l.passed = wall, passed
 	return by
 }
 
@@ -494,8 +489,13 @@ func (l *loop) shutDown(ctx context.Context) error {
 // wallNow is the time as events carry it: UTC, and without the monotonic
 // reading, which would not survive being stored.
 func (r *Runner) wallNow() time.Time {
-	if r.Wall != nil {
-		return r.Wall().UTC().Round(0)
+	now, _ := r.clock().Now()
+	return now.UTC().Round(0)
+}
+
+func (r *Runner) clock() Clock {
+	if r.Clock == nil {
+		return SystemClock{}
 	}
-	return time.Now().UTC().Round(0)
+	return r.Clock
 }

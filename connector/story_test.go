@@ -34,6 +34,7 @@ type story struct {
 	asked    uint64 // the last probe of the link sent
 	askedAt  time.Time
 	ids      int
+	repeats  *connector.Repeats // counts what is said again; nil records each
 
 	controlling string          // the control command that IBC is asked for
 	askedIBC    map[string]bool // those that it was asked for, ever
@@ -99,6 +100,9 @@ func (s *story) give(in connector.Input) []events.Event {
 			s.quiet()
 			return recorded
 		}
+		if e, is := draft.Event.(*events.GatewayReported); is && s.repeats != nil && s.repeats.Absorb(e, s.now) {
+			return recorded
+		}
 		if ok {
 			if draft.Causation == "" {
 				draft.Causation = cause
@@ -106,8 +110,22 @@ func (s *story) give(in connector.Input) []events.Event {
 			rec := s.record(draft)
 			cause = rec.ID
 			recorded = append(recorded, rec.Event)
+			if connector.PlanFor(s.state).Attempt.Attempt == 0 {
+				s.recordRepeats(true)
+			}
 		}
 		in = s.woke()
+	}
+}
+
+// recordRepeats records the counts that are due, or all there are.
+func (s *story) recordRepeats(all bool) {
+	s.Helper()
+	if s.repeats == nil {
+		return
+	}
+	for _, e := range s.repeats.Due(s.now, all) {
+		s.record(events.Draft{Event: e, Correlation: fmt.Sprint("attempt-", e.Attempt)})
 	}
 }
 

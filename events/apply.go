@@ -142,8 +142,7 @@ func (s State) Apply(r Recorded) State {
 		if !e.ProbeLinkAt.IsZero() {
 			// A probe that is under way went out before the link came back, and may
 			// never be answered: the next one does not wait for that.
-			s.Heartbeat.Link.Number++
-			s.Heartbeat.Link.NextProbeAt = e.ProbeLinkAt
+			s.Heartbeat.Link = LinkPulse{Number: s.Heartbeat.Link.Number + 1, NextProbeAt: e.ProbeLinkAt}
 		}
 		s.Farms = withNews(s.Farms, e.Farms, r.Time, e.Code)
 

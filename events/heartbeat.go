@@ -43,9 +43,10 @@ type LinkAnswered struct {
 type LinkMissed struct {
 	Attempt     uint64    `json:"attempt"`
 	Number      uint64    `json:"number"`
-	Misses      int       `json:"misses"`            // in a row
-	Code        int       `json:"code,omitempty"`    // of the error that answered it, where one did
-	Message     string    `json:"message,omitempty"` // and its words
+	Misses      int       `json:"misses"`             // in a row that count
+	Code        int       `json:"code,omitempty"`     // of the error that answered it, where one did
+	Message     string    `json:"message,omitempty"`  // and its words
+	Expected    bool      `json:"expected,omitempty"` // it says nothing new: the link was known to be down, or the gateway did not answer for itself either
 	NextProbeAt time.Time `json:"next_probe_at"`
 }
 

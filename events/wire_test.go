@@ -128,7 +128,7 @@ func samples() []Event {
 		},
 		&HeartbeatMissed{Attempt: 12, Number: 241, Misses: 1, Silent: 20_000, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)},
 		&LinkAnswered{Attempt: 12, Number: 4, SentAt: after(-time.Second), RTT: 84.25, NextProbeAt: after(5 * time.Minute)},
-		&LinkMissed{Attempt: 12, Number: 5, Misses: 2, Code: 322, Message: "Error processing request", NextProbeAt: after(10 * time.Second)},
+		&LinkMissed{Attempt: 12, Number: 5, Misses: 2, Code: 322, Message: "Error processing request", Expected: true, NextProbeAt: after(10 * time.Second)},
 		&GatewayReported{
 			Attempt: 12, RequestID: 9, Code: 162, Class: ClassPacing, Message: "Historical Market Data Service error message: <translated> & unread",
 			Meaning: "the historical data service refused the query", UnmatchedText: true, ReportedAt: after(-time.Millisecond),

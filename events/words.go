@@ -87,7 +87,7 @@ func say(r Recorded) string {
 	case *LinkAnswered:
 		return fmt.Sprintf("IB's servers answered probe %d in %v", e.Number, e.RTT)
 	case *LinkMissed:
-		return fmt.Sprintf("IB's servers did not answer probe %d, %d in a row", e.Number, e.Misses) + only(e.Code != 0, fmt.Sprintf(" (%d)", e.Code)) + with(": ", e.Message)
+		return fmt.Sprintf("IB's servers did not answer probe %d", e.Number) + only(e.Misses > 0, fmt.Sprintf(", %d in a row", e.Misses)) + only(e.Code != 0, fmt.Sprintf(" (%d)", e.Code)) + with(": ", e.Message)
 	case *GatewayReported:
 		return sayReport(e)
 	case *GatewayRepeated:
@@ -301,12 +301,15 @@ func pair(f, per float64, large, small string) string {
 	return s + " " + whole(rest) + " " + small
 }
 
-// Routine says whether r tells only that all is as it was: a probe was answered.
-// Such events are the most by far, and mostly left out of what people read.
+// Routine says whether r tells only that all is as it was: a probe was
+// answered, or one of a link that is known to be down was not. Such events are
+// the most by far, and mostly left out of what people read.
 func Routine(r Recorded) bool {
-	switch r.Event.(type) {
+	switch e := r.Event.(type) {
 	case *HeartbeatAnswered, *LinkAnswered:
 		return true
+	case *LinkMissed:
+		return e.Expected
 	default:
 		return false
 	}
@@ -336,8 +339,12 @@ func SeverityOf(r Recorded) Severity {
 		return expected(e.Window, SeverityError)
 	case *CompetingBegan:
 		return SeverityError
-	case *PacingReduced, *LinkMissed:
+	case *PacingReduced:
 		return SeverityWarning
+	case *LinkMissed:
+		if e.Misses > 0 && !e.Expected {
+			return SeverityWarning
+		}
 	case *BreakerOpened:
 		return expected(e.Window, SeverityError)
 	case *LoginNeeded, *FrameRefused, *SessionAbandoned, *LogDamaged:

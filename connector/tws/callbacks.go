@@ -23,6 +23,7 @@ type callbacks struct {
 	attempt       uint64
 	news          *queue
 	probes        *probes
+	now           func() time.Time // the clock
 
 	searches searches
 
@@ -40,7 +41,7 @@ type callbacks struct {
 
 func newCallbacks(attempt uint64, news *queue, probes *probes) *callbacks {
 	return &callbacks{
-		attempt: attempt, news: news, probes: probes,
+		attempt: attempt, news: news, probes: probes, now: time.Now,
 		mark: newMark(), marks: make(chan struct{}, 2), closed: make(chan struct{}),
 		introduced: make(chan struct{}),
 	}
@@ -81,7 +82,7 @@ func (c *callbacks) introduce() {
 
 // CurrentTime answers a probe.
 func (c *callbacks) CurrentTime(seconds int64) {
-	number, answer, ok := c.probes.answer(time.Unix(seconds, 0).UTC(), time.Now())
+	number, answer, ok := c.probes.answer(time.Unix(seconds, 0).UTC(), c.now())
 	switch {
 	case !ok:
 		// Nobody waits for it: a sign of life, which the tap has counted.
@@ -94,7 +95,7 @@ func (c *callbacks) CurrentTime(seconds int64) {
 
 // SymbolSamples answers a search.
 func (c *callbacks) SymbolSamples(id int64, found []ibapi.ContractDescription) {
-	c.news.put(connector.Found{Attempt: c.attempt, ID: id, SentAt: c.searches.sentAt(id), At: time.Now(), Count: len(found)})
+	c.news.put(connector.Found{Attempt: c.attempt, ID: id, SentAt: c.searches.sentAt(id, c.now()), At: c.now(), Count: len(found)})
 }
 
 // Error brings the gateway's errors and notices, and the library's own.

@@ -33,6 +33,10 @@ type Dialer struct {
 	// ConnectOptions is passed to the gateway in the hello, such as
 	// "+PACEAPI"; printable ASCII.
 	ConnectOptions string
+	// Clock dates what comes and goes, and keeps FrameTimeout and the time
+	// between two reqCurrentTime; nil is the system's, which also keeps all
+	// other timeouts.
+	Clock connector.Clock
 
 	// Pacing has the message budgets of the gateways. Dialers whose connections
 	// reach the same gateway share it; nil is one of the Dialer's own.
@@ -81,4 +85,17 @@ func (d *Dialer) pacers() *connector.Pacing {
 		return d.Pacing
 	}
 	return &d.own
+}
+
+func (d *Dialer) clock() connector.Clock {
+	if d.Clock == nil {
+		return connector.SystemClock{}
+	}
+	return d.Clock
+}
+
+// now returns the time that what happens now is dated by.
+func (d *Dialer) now() time.Time {
+	now, _ := d.clock().Now()
+	return now
 }

@@ -27,7 +27,7 @@ func (s *searches) sent(id int64, at time.Time) {
 
 // sentAt returns when the search with that id was sent; for one that is not
 // remembered, now: nothing is known to lie between.
-func (s *searches) sentAt(id int64) time.Time {
+func (s *searches) sentAt(id int64, now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, asked := range s.last {
@@ -35,5 +35,5 @@ func (s *searches) sentAt(id int64) time.Time {
 			return asked.at
 		}
 	}
-	return time.Now()
+	return now
 }

@@ -76,7 +76,7 @@ func (s *session) Send(m connector.Message) {
 		return
 	}
 	if !s.waiting.Put(m) {
-		s.passed(m, connector.OutcomeFull, time.Now())
+		s.passed(m, connector.OutcomeFull, s.dialer.now())
 		return
 	}
 	token(s.changed)
@@ -142,6 +142,7 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 	turn := s.join(gateway.RemoteAddr().String())
 	defer turn.Leave()
 	t := newTap(gateway, s.record, s.probes, s.refused)
+	t.now = s.dialer.now
 	s.tap.Store(t)
 	t.patience = cmp.Or(s.dialer.FrameTimeout, defaultFrameTimeout)
 	var hangingUp sync.WaitGroup
@@ -169,7 +170,9 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 // The ending is reported as soon as the library has decoded all that came
 // before it; the connector need not wait for the rest.
 func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Turn) {
-	l := newLibrary(newCallbacks(s.order.Attempt, s.news, s.probes), t.raw, s.dialer.teardown())
+	c := newCallbacks(s.order.Attempt, s.news, s.probes)
+	c.now = s.dialer.now
+	l := newLibrary(c, t.raw, s.dialer.teardown())
 	err := firstTurn(ctx, turn)
 	if err == nil {
 		err = l.raise(t, r, s.order.ClientID, func() { s.send(l, turn) })
@@ -222,7 +225,7 @@ func (s *session) end(ctx context.Context, err error) {
 	s.over = true
 	s.mu.Unlock()
 	for _, m := range lost {
-		s.passed(m, connector.OutcomeLost, time.Now())
+		s.passed(m, connector.OutcomeLost, s.dialer.now())
 	}
 	if ctx.Err() != nil {
 		s.news.seal()
@@ -260,32 +263,40 @@ func (s *session) serve(l *library, turn *connector.Turn) {
 	case <-l.stop:
 		return
 	}
-	expiry := time.NewTimer(0)
-	defer expiry.Stop()
 	// The heartbeat at hand: it comes from asks, waits until it is due, and then,
 	// ready, for its turn.
 	number, ready := uint64(opening), true
 	var asks <-chan uint64
-	var due <-chan time.Time
+	var due, expires <-chan time.Time
+	stopDue, stopExpires := func() {}, func() {}
+	defer func() { stopDue(); stopExpires() }()
 	for {
-		turn.Want(s.next(ready, expiry))
+		best, expiry := s.next(ready)
+		turn.Want(best)
+		stopExpires()
+		expires, stopExpires = nil, func() {}
+		if !expiry.IsZero() {
+			expires, stopExpires = s.dialer.clock().Timer(expiry.Sub(s.dialer.now()))
+		}
 		select {
 		case <-l.stop:
 			return
 		case <-l.done:
 			return
 		case number = <-asks:
-			asks, due = nil, time.After(time.Until(s.probes.due()))
+			asks = nil
+			// Times without a monotonic reading may have been set back.
+			due, stopDue = s.dialer.clock().Timer(min(s.probes.due().Sub(s.dialer.now()), probeSpacing))
 		case <-due:
 			due, ready = nil, true
 		case <-s.changed:
-		case <-expiry.C:
+		case <-expires:
 		case <-turn.Ready():
 			if ready {
 				s.probes.call(number)
 				l.client.ReqCurrentTime()
 				if number != opening {
-					s.news.put(connector.Probed{Attempt: s.order.Attempt, Number: number, At: time.Now()})
+					s.news.put(connector.Probed{Attempt: s.order.Attempt, Number: number, At: s.dialer.now()})
 				}
 				asks, ready = s.asks, false
 			} else {
@@ -297,23 +308,20 @@ func (s *session) serve(l *library, turn *connector.Turn) {
 	}
 }
 
-// next reports the messages that expired, has expiry ring when the next one
-// does, and returns the priority of what is to be sent next.
-func (s *session) next(heartbeat bool, expiry *time.Timer) connector.Priority {
+// next reports the messages that expired, and returns the priority of what is to
+// be sent next, and when the next message expires; zero when none does.
+func (s *session) next(heartbeat bool) (connector.Priority, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.dialer.now()
 	for _, m := range s.waiting.Expire(now) {
 		s.passed(m, connector.OutcomeExpired, now)
 	}
-	expiry.Stop()
-	if at := s.waiting.NextExpiry(); !at.IsZero() {
-		expiry.Reset(at.Sub(now))
-	}
+	best := s.waiting.Best()
 	if heartbeat {
-		return connector.PrioritySession
+		best = connector.PrioritySession
 	}
-	return s.waiting.Best()
+	return best, s.waiting.NextExpiry()
 }
 
 // sendNext sends the message whose turn it is, if it did not expire meanwhile.
@@ -324,7 +332,7 @@ func (s *session) sendNext(l *library) {
 	if !ok {
 		return
 	}
-	now := time.Now()
+	now := s.dialer.now()
 	switch r := m.Request.(type) {
 	case connector.SearchSymbols:
 		l.callbacks.searches.sent(m.ID, now)

@@ -19,6 +19,7 @@ type tap struct {
 	record   *recorder
 	probes   *probes
 	refuse   func(id, size int) // told of each frame that the safety catch holds back
+	now      func() time.Time   // the clock
 	patience time.Duration      // for a frame of the gateway to be complete; 0 for ever
 	raw      bool               // message ids are raw; settled by the greeting
 
@@ -27,7 +28,10 @@ type tap struct {
 }
 
 func newTap(gateway *net.TCPConn, record *recorder, probes *probes, refuse func(id, size int)) *tap {
-	return &tap{gateway: gateway, record: record, probes: probes, refuse: refuse, frames: newFramer(gateway, inbound, minText, maxReply)}
+	return &tap{
+		gateway: gateway, record: record, probes: probes, refuse: refuse, now: time.Now,
+		frames: newFramer(gateway, inbound, minText, maxReply),
+	}
 }
 
 // hangUp ends the gateway's socket. The FIN comes before the close, because a
@@ -43,7 +47,7 @@ func (t *tap) greet(options string) (reply, error) {
 	for {
 		n, readErr := t.frames.read()
 		answer, bad := t.frames.take(1)
-		t.record.received(n, answer, time.Now())
+		t.record.received(n, answer, t.now())
 		switch {
 		case len(answer) > 0:
 			return t.greeted(answer[headerSize:])
@@ -74,7 +78,7 @@ func (t *tap) greeted(answer []byte) (reply, error) {
 // does not read, neither does inbound, so that TCP slows the gateway down.
 func (t *tap) inbound(library net.Conn) error {
 	// The greeting may have read on into the first messages.
-	n, readErr, now := 0, error(nil), time.Now()
+	n, readErr, now := 0, error(nil), t.now()
 	var begun time.Time // when the frame at hand began; zero between two
 	for {
 		frames, bad := t.frames.take(math.MaxInt)
@@ -99,7 +103,7 @@ func (t *tap) inbound(library net.Conn) error {
 			return t.ending(readErr)
 		}
 		n, readErr = t.frames.read()
-		now = time.Now()
+		now = t.now()
 	}
 }
 
@@ -146,7 +150,7 @@ func (t *tap) forward(frame []byte) {
 		return
 	}
 	if id == int(ibapi.REQ_CURRENT_TIME) {
-		t.probes.left(time.Now())
+		t.probes.left(t.now())
 	}
 	t.write(frame, 0)
 }
@@ -160,6 +164,6 @@ func (t *tap) write(data []byte, prefix int) {
 	if t.writeErr != nil {
 		return
 	}
-	t.record.sent(len(data), data[prefix:], time.Now())
+	t.record.sent(len(data), data[prefix:], t.now())
 	_, t.writeErr = t.gateway.Write(data)
 }

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unacked returns how many segments the peer has not acknowledged; 0 where that
-// cannot be learned.
+// unacked returns how many segments the peer has not acknowledged though they
+// were sent again; 0 where that cannot be learned. What was sent a moment ago is
+// unacknowledged too, and says nothing.
 func unacked(conn *net.TCPConn) int {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -15,7 +16,7 @@ func unacked(conn *net.TCPConn) int {
 	}
 	var n int
 	if err := raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.Retransmits > 0 {
 			n = int(info.Unacked)
 		}
 	}); err != nil { // it is closed

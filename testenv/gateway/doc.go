@@ -56,8 +56,9 @@
 //
 // Of the port: Refuse, OnAccept, Restart. Of the link to IB's servers: LoseLink, RestoreLink, Mislead. Of sessions, each for
 // all or for some client ids: FIN, Reset, BurstThenFIN, CutMidFrame, OverlongFrame, Garbage, Error, Stall, Drip, Lag, Silence,
-// Forget. Of single requests: On with Drop, Delay, ReplyError or Hang. Faults take effect in the order in which they are
-// called. The ones that last also hold for connections accepted later, unless they were meant for certain clients.
+// Forget. Of single requests: On with Drop, Delay, Hold, ReplyError or Hang, until Off. Faults take effect in the order in
+// which they are called. The ones that last also hold for connections accepted later, unless they were meant for certain
+// clients.
 //
 // # Scenarios
 //

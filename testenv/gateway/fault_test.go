@@ -406,3 +406,40 @@ func TestHangFreezesTheSessionOnARequest(t *testing.T) {
 	g.Stall(false)
 	p.expect("9")
 }
+
+func TestHeldRequestsAreAnsweredInTurnWhenReleased(t *testing.T) {
+	g := gateway.Start(t, gateway.Config{NoFarms: true})
+	g.On(gateway.StartAPI, 0, gateway.Hold())
+	p := greeted(t, g, "v100..176")
+	p.say("71", "2", "1", "")
+	eventually(t, g, "startApi", func(s gateway.Stats) bool { return s.Requests[gateway.StartAPI] == 1 })
+	p.silent()
+	g.Off(gateway.StartAPI)
+	g.Release(gateway.StartAPI)
+	for _, id := range []string{"15", "9"} { // managedAccounts and nextValidId, with no farm between
+		if got := strings.Split(p.frame(), "\x00"); got[0] != id {
+			t.Errorf("received %q, want a message %s", got, id)
+		}
+	}
+
+	g.On(gateway.ReqContractDetails, 2, gateway.Hold())
+	ask := func(id string) {
+		p.say("9", "8", id, "0", "NONE", "STK", "", "0", "", "", "", "", "", "", "", "0", "", "", "")
+	}
+	ask("1")
+	ask("2")
+	ask("3")
+	p.expect("4", "2", "3", "200") // the third is not held
+	if got := g.Release(gateway.ReqContractDetails, 1); got != 1 {
+		t.Errorf("Release = %d sessions, want 1", got)
+	}
+	if got := p.expect("4"); got[2] != "1" {
+		t.Errorf("released was request %s, want 1", got[2])
+	}
+	g.Release(gateway.ReqContractDetails)
+	if got := p.expect("4"); got[2] != "2" {
+		t.Errorf("released was request %s, want 2", got[2])
+	}
+	g.Release(gateway.ReqContractDetails) // holds none
+	p.alive()
+}

@@ -30,6 +30,7 @@ type Config struct {
 	TimeSpacing    time.Duration    // a time asked for again within it gets no answer; default 1 s as IB's, negative for none
 	TicksPerSecond float64          // ticks of each market data or tick-by-tick subscription; default 4, up to 1e6
 	BarEvery       time.Duration    // time between real-time bars; default 5 s. Each stands for 5 s however fast they come
+	NoFarms        bool             // say nothing of farms after startApi, as a gateway does that has not reached any yet
 	Log            zerolog.Logger   // the zero value is silent
 
 	writeTimeout time.Duration // a client that takes nothing for this long is cut off; default 10 s, which a test cannot wait for

@@ -82,7 +82,7 @@ func (g *Gateway) greet(s *session) {
 	messages := []proto.Message{g.accounts()}
 	switch f := s.current(); {
 	case !f.lost:
-		for _, farm := range farms {
+		for _, farm := range g.cfg.introduces() {
 			messages = append(messages, g.problem(-1, farm.code, farm.text))
 		}
 	case f.noticed:

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ const (
 	delay
 	replyError
 	hang
+	keep
 )
 
 // Drop leaves the request without an answer and without an effect.
@@ -33,6 +35,9 @@ func ReplyError(code int, text string) Action {
 	return Action{kind: replyError, code: code, text: text}
 }
 
+// Hold keeps the request until Release answers it; other requests are answered meanwhile.
+func Hold() Action { return Action{kind: keep} }
+
 // Hang stalls the session for good, as if the gateway froze on the request. Stall(false) ends it.
 func Hang() Action { return Action{kind: hang} }
 
@@ -45,6 +50,8 @@ func (a Action) String() string {
 		return fmt.Sprintf("reply error %d %q", a.code, a.text)
 	case hang:
 		return "hang"
+	case keep:
+		return "hold"
 	}
 	return "drop"
 }
@@ -64,6 +71,25 @@ func (g *Gateway) On(req Request, n int, a Action) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.rules = append(g.rules, &rule{req, n, a})
+}
+
+// Off ends all rules for a request.
+func (g *Gateway) Off(req Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rules = slices.DeleteFunc(g.rules, func(r *rule) bool { return r.req == req })
+}
+
+// Release answers, in each session of the given clients, or of all connections if none is given, the request of that kind that
+// was held the longest. It does nothing in a session that holds none, and returns how many sessions it told.
+func (g *Gateway) Release(req Request, clients ...int) int {
+	return g.each(clients, func(s *session) bool {
+		s.mu.Lock()
+		s.released = append(s.released, req)
+		s.mu.Unlock()
+		signal(s.release)
+		return true
+	})
 }
 
 // matchLocked uses up one turn of the first rule for a request.

@@ -65,6 +65,10 @@ type session struct {
 	codec   codec // nil until the greeting
 	client  int32 // meaningful once started
 	started bool
+	// The kinds of requests to answer of those that are held.
+	released []Request
+
+	release chan struct{} // holds a token after released grew
 
 	ticker atomic.Int32 // the id a burst is sent to
 
@@ -75,7 +79,7 @@ type session struct {
 func (g *Gateway) serve(stop context.Context, conn *net.TCPConn) {
 	ctx, end := context.WithCancelCause(stop)
 	s := &session{
-		g: g, conn: conn, out: newOutbox(), frames: make(chan []byte), end: end,
+		g: g, conn: conn, out: newOutbox(), frames: make(chan []byte), release: make(chan struct{}, 1), end: end,
 		log: g.cfg.Log.With().Str("client", conn.RemoteAddr().String()).Logger(),
 	}
 	mode := g.admit(s)

@@ -14,7 +14,8 @@ import (
 type simulation struct {
 	streams         map[int32]*stream
 	later           []delayed
-	dataType        int32 // what the client asked for with reqMarketDataType
+	held            []request // until they are released
+	dataType        int32     // what the client asked for with reqMarketDataType
 	askedTime       map[Request]time.Time
 	forgets         int
 	closeAfterStart bool
@@ -50,6 +51,8 @@ func (s *session) simulate(ctx context.Context) {
 			s.heed()
 			s.receive(ctx, frame)
 		case <-timer.C:
+		case <-s.release:
+			s.answerReleased(ctx)
 		}
 		s.deliver(ctx, time.Now())
 	}
@@ -63,6 +66,23 @@ func (s *session) heed() flow {
 		clear(s.streams)
 	}
 	return f
+}
+
+// answerReleased answers the requests that were held and are not to be any longer.
+func (s *session) answerReleased(ctx context.Context) {
+	s.mu.Lock()
+	released := s.released
+	s.released = nil
+	s.mu.Unlock()
+	for _, id := range released {
+		i := slices.IndexFunc(s.held, func(r request) bool { return r.id == id })
+		if i < 0 {
+			continue
+		}
+		req := s.held[i]
+		s.held = slices.Delete(s.held, i, i+1)
+		s.answer(ctx, req)
+	}
 }
 
 func (s *session) untilNext() time.Duration {
@@ -155,6 +175,8 @@ func (s *session) obey(ctx context.Context, a Action, req request) {
 	case drop:
 	case delay:
 		s.later = append(s.later, delayed{time.Now().Add(a.after), req})
+	case keep:
+		s.held = append(s.held, req)
 	case replyError:
 		s.fail(ctx, req.reqID, int32(a.code), a.text)
 	case hang:
@@ -244,14 +266,23 @@ func (s *session) refuse(ctx context.Context, req request) {
 	}
 }
 
-// farms are the notices that a gateway greets with.
-var farms = []struct {
+type notice struct {
 	code int32
 	text string
-}{
+}
+
+// farms are the notices that a gateway greets with.
+var farms = []notice{
 	{2104, "Market data farm connection is OK:usfarm"},
 	{2106, "HMDS data farm connection is OK:ushmds"},
 	{2158, "Sec-def data farm connection is OK:secdefil"},
+}
+
+func (c Config) introduces() []notice {
+	if c.NoFarms {
+		return nil
+	}
+	return farms
 }
 
 // start claims the client id and says what a gateway says first.

@@ -63,8 +63,10 @@ func (t *trial) run(parent context.Context, timeout, settle time.Duration) {
 		t.take(in, time.Now())
 		if _, ok := in.(connector.Opened); ok {
 			settled = time.Now().Add(settle)
-			limit.Reset(settle)
-			if plan := connector.PlanFor(t.state); plan.LinkProbe > 0 {
+			plan := connector.PlanFor(t.state)
+			if plan.LinkProbe == 0 {
+				limit.Reset(settle)
+			} else {
 				limit.Reset(settle + timeout)
 				session.Send(t.policy.LinkProbe(plan.LinkProbe, time.Now()))
 			}

@@ -239,6 +239,7 @@ var happenings = []phrase{
 	}},
 
 	// How far the gateway lets attempts come from now on, and the present one.
+	{"network loses everything", meets(Lost)}, // of new attempts
 	{"gateway refuses", meets(Refused)},
 	{"gateway accepts", meets(Accepted)}, // and says nothing
 	{"gateway hangs up", meets(HungUp)},
@@ -252,6 +253,7 @@ var happenings = []phrase{
 	{"gateway says CODE TEXT every TIME for TIME", (*play).say},
 	{"gateway loses IB without a word", func(p *play, _ []string) { p.world.Link(false) }},
 	{"gateway reaches IB without a word", func(p *play, _ []string) { p.world.Link(true) }},
+	{"gateway claims CODE TEXT", func(p *play, given []string) { p.world.Say(p.number(given[0]), given[1]) }}, // and it is not so
 	{"gateway closes", func(p *play, _ []string) { p.world.Close() }},
 	{"gateway resets", func(p *play, _ []string) { p.world.Reset() }},
 	{"gateway closes attempt NUMBER", func(p *play, given []string) { p.world.CloseAgain(uint64(p.number(given[0]))) }},

@@ -144,7 +144,7 @@ func (s *session) Slow(perSecond int, _ time.Duration) {
 }
 
 func (s *session) Record() connector.FlightRecord {
-	return connector.FlightRecord{Traffic: s.Traffic()}
+	return connector.FlightRecord{Traffic: s.Traffic(), Frames: []events.FlightFrame{{At: dawn, Dir: "out", ID: 49}}}
 }
 
 func (s *session) Traffic() events.Traffic {

@@ -460,7 +460,10 @@ func (l *loop) woke() Woke {
 	if l.session == nil {
 		return Woke{}
 	}
-	w := Woke{Record: l.session.Record()}
+	w := Woke{Record: FlightRecord{Traffic: l.session.Traffic()}}
+	if l.overdue() {
+		w.Record = l.session.Record()
+	}
 	plan := PlanFor(l.state)
 	if l.probed == plan.Probe {
 		w.ProbedAt = l.left()
@@ -469,6 +472,14 @@ func (l *loop) woke() Woke {
 		w.LinkProbedAt = l.linkProbedAt
 	}
 	return w
+}
+
+// overdue says whether something is, so that a decision may end the session and
+// will want its last frames. Decoding those at every input would be most of
+// what an input costs.
+func (l *loop) overdue() bool {
+	deadline := l.state.Attempt.DeadlineAt
+	return l.state.Heartbeat.Misses > 0 || !deadline.IsZero() && !l.wallNow().Before(deadline)
 }
 
 // shutDown records that the process ends. No Woke follows: at the next start

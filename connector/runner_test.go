@@ -206,6 +206,23 @@ func TestADayOfRefusalsFollowsThePolicy(t *testing.T) {
 	})
 }
 
+// The frames are what a post-mortem begins with, so whatever ends a session or
+// an attempt that the time has run out for has them.
+func TestWhatASessionSawLastIsOnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := memlog.New(), &gateway{scripts: [][]step{then(serve(time.Minute), mute), {reach, mute}, well}}
+		l := run(t, newRunner(store.Writer(), g))
+		l.until(func(s events.State) bool { return s.Counts.Sessions == 2 })
+		l.stop()
+		if lost := all[*events.SessionLost](store); len(lost) != 1 || lost[0].Cause != events.CauseHeartbeatLost || len(lost[0].Flight) == 0 {
+			t.Errorf("lost is %+v, want one for want of heartbeats, with its last frames", lost)
+		}
+		if failed := all[*events.DialFailed](store); len(failed) != 1 || failed[0].Cause != events.CauseMuteInGreeting || len(failed[0].Flight) == 0 {
+			t.Errorf("failed is %+v, want one that was mute, with its last frames", failed)
+		}
+	})
+}
+
 func TestASilentGatewayIsFoundInTime(t *testing.T) {
 	// Whenever between two probes it falls silent.
 	for offset := range 16 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ import (
 var soakLength, soakSeed = os.Getenv("IBCONN_SOAK"), os.Getenv("IBCONN_SOAK_SEED")
 
 // TestSoak breaks a gateway in every way there is, in an order drawn by a seed,
-// and holds the connection to its promises. The same seed draws the same
+// and holds the connections to it to their promises. The same seed draws the same
 // faults; how they meet what is going on is up to the scheduler.
 func TestSoak(t *testing.T) {
 	length, seed := 25*time.Second, rand.Uint64()
@@ -103,10 +104,25 @@ var faults = []struct {
 	{"heartbeat late", probes(1, gateway.Delay(1300*time.Millisecond))},
 	{"heartbeat refused", probes(2, gateway.ReplyError(100, "Max rate of messages per second has been exceeded"))},
 	{"frozen on a heartbeat", func(s *soak, gw *gateway.Gateway, d time.Duration) {
-		losses := s.status().State.Counts.Losses
+		losses := s.losses()
 		probes(1, gateway.Hang())(s, gw, d)
-		within(s.t, "loss of a session that froze", func() bool { return s.status().State.Counts.Losses > losses })
+		within(s.t, "loss of a session that froze", func() bool { return s.losses() > losses })
 		gw.Stall(false) // until then it holds the client id
+	}},
+	{"lag", func(s *soak, gw *gateway.Gateway, d time.Duration) {
+		gw.Lag(s.upTo(400 * time.Millisecond))
+		s.pass(d)
+		gw.Lag(0)
+	}},
+	{"link really lost", func(s *soak, gw *gateway.Gateway, d time.Duration) {
+		gw.LoseLink(true)
+		s.pass(2 * d)
+		gw.RestoreLink(s.dice.IntN(2) == 0, true)
+	}},
+	{"link lost without a word", func(s *soak, gw *gateway.Gateway, d time.Duration) {
+		gw.LoseLink(false)
+		s.pass(3 * d) // some are noticed
+		gw.RestoreLink(true, false)
 	}},
 	{"link down, data kept", link(1102, "Connectivity between IBKR and Trader Workstation has been restored - data maintained.")},
 	{"link down, data lost", link(1101, "Connectivity between IBKR and Trader Workstation has been restored - data lost.")},
@@ -170,7 +186,8 @@ type soak struct {
 	*program
 	dir      string
 	gateways []*gateway.Gateway // the second, if any, to fall back to
-	bound    time.Duration      // within which the connection is healthy after a fault
+	names    []events.ConnectionID
+	bound    time.Duration // within which the connection is healthy after a fault
 	dice     *rand.Rand
 	stopped  bool
 }
@@ -198,10 +215,37 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	attempt := p.DialTimeout + p.ReadyTimeout
 	found := p.HeartbeatEvery + time.Duration(p.HeartbeatMisses)*p.HeartbeatTimeout
 	s.bound = 3 * (found + attempt + max(p.BackoffCap, p.BreakerProbe) + config.IDLinger + attempt)
-	s.program = startApp(t, &app{Connections: []connection{{Name: "main", Policy: p}}, Dir: s.dir}, func(string) {})
-	t.Logf("%d gateways, ids linger for %v, healthy within %v", len(s.gateways), config.IDLinger, s.bound)
-	s.ready()
+	var all []connection
+	for i := range 1 + s.dice.IntN(4) {
+		c := connection{Name: events.ConnectionID(fmt.Sprint("main-", i)), Policy: p}
+		c.Policy.ClientID += int64(i)
+		all, s.names = append(all, c), append(s.names, c.Name)
+	}
+	s.program = startApp(t, &app{Connections: all, Dir: s.dir}, func(string) {})
+	t.Logf("%d connections, %d gateways, ids linger for %v, healthy within %v", len(all), len(s.gateways), config.IDLinger, s.bound)
+	s.mends("the start")
 	return s
+}
+
+// state is what is true of one of the connections now.
+func (s *soak) state(name events.ConnectionID) *events.State {
+	s.t.Helper()
+	a, ok := s.statusOf(name)
+	if !ok {
+		s.t.Fatalf("nobody answers for %s", name)
+	}
+	return a.State
+}
+
+// any is one of the connections.
+func (s *soak) any() events.ConnectionID { return s.names[s.dice.IntN(len(s.names))] }
+
+// losses is how many sessions were lost.
+func (s *soak) losses() (n uint64) {
+	for _, name := range s.names {
+		n += s.state(name).Counts.Losses
+	}
+	return n
 }
 
 // upTo draws a duration in whole milliseconds.
@@ -216,15 +260,16 @@ func (s *soak) must(err error) {
 	}
 }
 
-// current is the gateway that the connection is with.
+// current is the gateway that one of the connections is with.
 func (s *soak) current() *gateway.Gateway {
-	endpoint := s.status().State.Attempt.Endpoint
+	name := s.any()
+	endpoint := s.state(name).Attempt.Endpoint
 	for _, gw := range s.gateways {
 		if gw.Addr() == endpoint {
 			return gw
 		}
 	}
-	s.t.Fatalf("the connection is with %s, which is none of its gateways", endpoint)
+	s.t.Fatalf("%s is with %s, which is none of its gateways", name, endpoint)
 	return nil
 }
 
@@ -240,40 +285,51 @@ func (s *soak) pass(d time.Duration) {
 
 func (s *soak) command(v events.Verb) {
 	s.t.Helper()
-	answer, err := bus.Ask(s.t.Context(), s.nc, "main", v, events.Request{})
-	if err != nil || !answer.OK {
-		s.t.Fatalf("%s = %+v, %v, want it accepted", v, answer, err)
+	for _, name := range s.names {
+		answer, err := bus.Ask(s.t.Context(), s.nc, name, v, events.Request{})
+		if err != nil || !answer.OK {
+			s.t.Fatalf("%s of %s = %+v, %v, want it accepted", v, name, answer, err)
+		}
 	}
 }
 
-// mends waits until the connection is healthy, with a heartbeat to prove it.
+// mends waits until every connection is healthy, with a heartbeat to prove it.
 func (s *soak) mends(from string) {
 	s.t.Helper()
 	over := time.Now()
+	for _, name := range s.names {
+		s.mend(from, name, over)
+	}
+}
+
+func (s *soak) mend(from string, name events.ConnectionID, over time.Time) {
+	s.t.Helper()
 	for {
-		now := s.status().State
+		now := s.state(name)
 		if now.Condition == events.ConditionHealthy && now.Heartbeat.AnsweredAt.After(over) && len(now.Pending) == 0 {
 			return
 		}
 		if time.Since(over) > s.bound {
-			s.t.Fatalf("%v after %s the connection is %s, %+v, its last heartbeat at %v, %d commands without outcome, want healthy within %v",
-				time.Since(over), from, now.Condition, now.Reasons, now.Heartbeat.AnsweredAt, len(now.Pending), s.bound)
+			s.t.Fatalf("%v after %s %s is %s, %+v, its last heartbeat at %v, %d commands without outcome, want healthy within %v",
+				time.Since(over), from, name, now.Condition, now.Reasons, now.Heartbeat.AnsweredAt, len(now.Pending), s.bound)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// agrees checks that the status is what the log leads to. The two are asked one
+// agrees checks that each status is what the log leads to. The two are asked one
 // after the other, and a heartbeat may come between.
 func (s *soak) agrees() {
 	s.t.Helper()
-	within(s.t, "a status that is the fold of the log", func() bool {
-		told, err := json.Marshal(s.status().State)
-		s.must(err)
-		worked, err := json.Marshal(fold(s.t, s.entries()))
-		s.must(err)
-		return string(told) == string(worked)
-	})
+	for _, name := range s.names {
+		within(s.t, "a status that is the fold of the log", func() bool {
+			told, err := json.Marshal(s.state(name))
+			s.must(err)
+			worked, err := json.Marshal(foldOf(s.t, s.entries(), name))
+			s.must(err)
+			return string(told) == string(worked)
+		})
+	}
 }
 
 // entries is the whole log.
@@ -295,9 +351,13 @@ func (s *soak) entries() []bus.Entry {
 // holds checks what must be true of a log and of gateways whatever went wrong.
 func (s *soak) holds() {
 	all := s.entries()
-	state := fold(s.t, all)
-	if state.Phase != events.PhaseStopped || len(state.Pending) != 0 {
-		s.t.Errorf("the log leads to %s with %d commands without outcome, want stopped with none", state.Phase, len(state.Pending))
+	var losses, failures uint64
+	for _, name := range s.names {
+		state := foldOf(s.t, all, name)
+		if state.Phase != events.PhaseStopped || len(state.Pending) != 0 {
+			s.t.Errorf("the log of %s leads to %s with %d commands without outcome, want stopped with none", name, state.Phase, len(state.Pending))
+		}
+		losses, failures = losses+state.Counts.Losses, failures+state.Counts.Failures
 	}
 	outcomes := make(map[string]int)
 	for _, e := range all {
@@ -323,7 +383,7 @@ func (s *soak) holds() {
 			s.t.Errorf("%s saw %d connections without a handshake, %q, and %d orders, want none", gw.Addr(), seen.Foreign, seen.ForeignBytes, seen.Orders)
 		}
 	}
-	s.t.Logf("%d events, %d sessions lost, %d attempts failed, %d commands", len(all), state.Counts.Losses, state.Counts.Failures, len(outcomes))
+	s.t.Logf("%d events, %d sessions lost, %d attempts failed, %d commands", len(all), losses, failures, len(outcomes))
 }
 
 // explain shows the last events of a run that failed.
@@ -332,7 +392,7 @@ func (s *soak) explain() {
 		return
 	}
 	var text strings.Builder
-	lines := timeline.Printer{Out: &text}
+	lines := timeline.Printer{Out: &text, Names: true}
 	for _, e := range s.entries() {
 		_ = lines.Print(e.Recorded) // a Builder takes everything
 	}

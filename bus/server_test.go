@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -282,5 +283,19 @@ func TestPublishesFailAtOnceWhileTheServerIsAway(t *testing.T) {
 	within(t, "the client notices", func() bool { return !nc.IsConnected() })
 	if err := nc.Publish("x", nil); !errors.Is(err, nats.ErrReconnectBufExceeded) {
 		t.Errorf("Publish while the server is away = %v, want %v", err, nats.ErrReconnectBufExceeded)
+	}
+}
+
+func TestAStartWarnsOfNothing(t *testing.T) {
+	var log bytes.Buffer
+	server, err := Open(ServerOptions{StoreDir: t.TempDir(), Listen: "127.0.0.1:0", Log: zerolog.New(&log).Level(zerolog.WarnLevel)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("a first start says %s, want nothing", log.String())
 	}
 }

@@ -160,9 +160,12 @@ func printStatus(w io.Writer, a events.Answer) error {
 	if s.Breaker.Open {
 		line("breaker", "open for %v after %s in a row", events.Between(s.Breaker.Since, a.AsOf), plural(uint64(s.Failures), "failure"))
 	}
-	line("link", "%s", s.Link.Status)
+	line("link", "%s", wordLink(s, a.AsOf))
 	for _, f := range s.Farms {
 		line("farm", "%s %s for %v", f.Farm, f.Status, events.Between(f.Since, a.AsOf))
+	}
+	if p := s.Pacing; p.PerSecond > 0 {
+		line("pace", "cut to %s a second, as the gateway complained; as configured again %s", plural(uint64(p.PerSecond), "message"), wordDue(p.Until, a.AsOf))
 	}
 	if h := s.Heartbeat; !h.AnsweredAt.IsZero() {
 		line("heartbeat", "answered %v ago in %v, gateway's clock %+.1f s from ours", events.Between(h.AnsweredAt, a.AsOf), h.RTT, float64(h.Skew)/1000)
@@ -209,4 +212,19 @@ func wordDue(at, now time.Time) string {
 		return "now"
 	}
 	return "in " + events.Between(now, at).String()
+}
+
+// wordLink says what is known of the link, and from whom.
+func wordLink(s *events.State, now time.Time) string {
+	words := string(s.Link.Status)
+	if !s.Link.Since.IsZero() {
+		words += fmt.Sprintf(" for %v", events.Between(s.Link.Since, now))
+	}
+	switch h := s.Heartbeat.Link; {
+	case s.Link.Unproven:
+		words += ", to be proven by an answer of IB's servers"
+	case s.Link.Status == events.LinkUp && !h.AnsweredAt.IsZero():
+		words += fmt.Sprintf("; IB's servers answered %v ago in %v", events.Between(h.AnsweredAt, now), h.RTT)
+	}
+	return words
 }

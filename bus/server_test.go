@@ -19,6 +19,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ibconn/testenv"
+
+	"github.com/rs/zerolog"
 )
 
 func TestOpenRefusesAddressesThatOthersCanReach(t *testing.T) {

@@ -150,7 +150,9 @@ func TestASlowedGatewayGetsLessFromEveryone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, pace := new(connector.Pacer), connector.Pace{PerSecond: 40}
 		none := func() time.Duration { return 0 }
-		p.Slow(10, 5*time.Second)
+		p.Slow(1, 10, 5*time.Second)
+		p.Slow(2, 20, 5*time.Second)
+		p.Slow(2, 0, 0) // which is over, for that client
 		slow := new(sent)
 		crowd(p, pace, always(connector.PriorityRequest), none, 4900*time.Millisecond, slow)
 		if got := slow.busiest(time.Second); got > 10 || len(slow.times) < 40 {

@@ -44,7 +44,7 @@ type Session interface {
 	// own. A message for a session that is over comes to nothing.
 	Send(m Message)
 	// Slow holds all messages to the gateway to so many a second, whoever's they
-	// are, for a while; 0 ends it.
+	// are, for a while, since it complained to this client; 0 ends it.
 	Slow(perSecond int, during time.Duration)
 	// Record returns what the tap has seen so far.
 	Record() FlightRecord

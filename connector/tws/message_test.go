@@ -48,7 +48,7 @@ func TestEveryMessageHasOneOutcome(t *testing.T) {
 	a.opened()
 
 	// Nothing but one message a minute, so that the rest waits.
-	d.pacers().For(gw.Addr()).Slow(1, time.Hour)
+	d.pacers().For(gw.Addr()).Slow(9, 1, time.Hour)
 	first := lookup(1, connector.PriorityCancel)
 	a.session.Send(first)
 	brief := lookup(2, connector.PriorityRequest)

@@ -95,7 +95,7 @@ func (s *session) Slow(perSecond int, during time.Duration) {
 		s.slow = slowness{perSecond, time.Now().Add(during)}
 		return
 	}
-	s.pacer.Slow(perSecond, during)
+	s.pacer.Slow(s.order.ClientID, perSecond, during)
 }
 
 // join takes a place among the connections to the gateway.
@@ -104,7 +104,7 @@ func (s *session) join(gateway string) *connector.Turn {
 	defer s.mu.Unlock()
 	s.pacer = s.dialer.pacers().For(gateway)
 	if s.slow.perSecond > 0 {
-		s.pacer.Slow(s.slow.perSecond, time.Until(s.slow.until))
+		s.pacer.Slow(s.order.ClientID, s.slow.perSecond, time.Until(s.slow.until))
 	}
 	pace := s.order.Pace
 	if pace.PerSecond == 0 {

@@ -89,7 +89,7 @@ func (p Policy) passed(s events.State, in Passed, now time.Time) (events.Draft, 
 	}
 	return about(in.Attempt, &events.LinkMissed{
 		Attempt: in.Attempt, Number: h.Number + 1, Misses: h.Misses, NextProbeAt: now.Add(p.LinkProbeTimeout),
-		Message: "it was not sent: " + string(in.Outcome),
+		Expected: true, Message: "it was not sent: " + string(in.Outcome),
 	}), true
 }
 

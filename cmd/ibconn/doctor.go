@@ -19,6 +19,7 @@ import (
 
 	"ibconn/bus"
 	"ibconn/connector"
+	"ibconn/connector/ibc"
 	"ibconn/events"
 )
 
@@ -132,6 +133,7 @@ func (d *doctorCommand) Run(ctx context.Context, c console, k *kong.Context, fil
 	if len(gateways) > 1 && !d.JSON {
 		fmt.Fprintln(c.Out, "this machine:")
 	}
+	show(d.checkIBC(ctx, w.connections))
 	show(onBus)
 	show(d.checkData(ctx, w.connections, there))
 	if d.JSON {
@@ -232,6 +234,33 @@ func (d *doctorCommand) checkGateway(ctx context.Context, policy connector.Polic
 		step{"farms", t.farms},
 		step{"notices", t.notices},
 	)
+}
+
+// ibcMoment is how long IBC may take to hang up on a host it does not take
+// commands from.
+const ibcMoment = 300 * time.Millisecond
+
+// checkIBC looks whether each IBC that is configured can be asked. Nothing is
+// asked of it.
+func (d *doctorCommand) checkIBC(ctx context.Context, connections []connection) []check {
+	var checks []check
+	var seen []string
+	for _, c := range connections {
+		client, ok := c.Control.(*ibc.Client)
+		if !ok || slices.Contains(seen, client.Address) {
+			continue
+		}
+		seen = append(seen, client.Address)
+		checks = append(checks, inTurn(step{"IBC", func() check {
+			looking, cancel := context.WithTimeout(ctx, d.Timeout)
+			defer cancel()
+			if err := client.Look(looking, ibcMoment); err != nil {
+				return fail(err.Error(), "until then reconnect-data, reconnect-account and restart-gateway come to nothing")
+			}
+			return well("%s accepts, and does not hang up; nothing was asked of it", client.Address)
+		}})...)
+	}
+	return checks
 }
 
 func (d *doctorCommand) checkName(ctx context.Context, endpoint string) check {

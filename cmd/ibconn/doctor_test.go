@@ -374,3 +374,28 @@ func TestDoctorRefusesWhatARunWouldRefuse(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorLooksWhetherIBCCanBeAsked(t *testing.T) {
+	noLeaks(t)
+	gw := gateway.Start(t, simulated)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := examine(t, gw.Addr(), "--data", t.TempDir(), "--ibc", l.Addr().String())
+	e.ends(exitDone)
+	e.is("IBC", passed, l.Addr().String()+" accepts", "nothing was asked of it")
+	l.Close()
+	e = examine(t, gw.Addr(), "--data", t.TempDir(), "--ibc", l.Addr().String())
+	e.ends(exitFailed, "IBC")
+	e.is("IBC", failed, "CommandServerPort")
+}
+
+func TestDoctorSaysThatALinkIsDeadOfWhichNothingIsSaid(t *testing.T) {
+	noLeaks(t)
+	gw := gateway.Start(t, simulated)
+	gw.LoseLink(false)
+	e := examine(t, gw.Addr(), "--data", t.TempDir(), "--timeout", "1s")
+	e.is("link", warned, "did not answer a search for symbols", "look at its window")
+	e.is("session", passed)
+}

@@ -85,6 +85,34 @@ func (c *Client) Send(ctx context.Context, command Command) (said string, err er
 	return "", &Error{Address: c.Address, Command: command, Problem: problem, Said: a.words, Timeout: c.timeout(), Err: err}
 }
 
+// Look connects, says nothing, and listens for a moment: IBC hangs up at once
+// on a host that it takes no commands from. The error is an *[Error] whose
+// Problem is Unreachable, Closed or Garbled.
+func (c *Client) Look(ctx context.Context, moment time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.Address)
+	if err != nil {
+		return &Error{Address: c.Address, Problem: Unreachable, Err: err}
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(moment)); err != nil {
+		return &Error{Address: c.Address, Problem: Closed, Err: err}
+	}
+	// It may greet, with an INFO line or a prompt.
+	n, err := io.Copy(io.Discard, io.LimitReader(conn, maxRead))
+	switch {
+	case n == maxRead:
+		return &Error{Address: c.Address, Problem: Garbled, Err: errTooMuch}
+	case err == nil:
+		return &Error{Address: c.Address, Problem: Closed, Err: io.EOF}
+	}
+	if network, ok := errors.AsType[net.Error](err); !ok || !network.Timeout() {
+		return &Error{Address: c.Address, Problem: Closed, Err: err}
+	}
+	return nil
+}
+
 func (c *Client) timeout() time.Duration {
 	if c.Timeout > 0 {
 		return c.Timeout
@@ -175,12 +203,20 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("IBC at %s took %s and did not answer within %v (%v): it answers only once the gateway is logged in and its main window is there; look at the gateway and at IBC's log",
 			e.Address, e.Command, e.Timeout, e.Err)
 	case Closed:
-		return fmt.Sprintf("%s closed the connection without an answer to %s (%v): is it IBC's CommandServerPort, and this host in IBC's ControlFrom? without that IBC takes 127.0.0.1 alone",
-			e.Address, e.Command, e.Err)
+		return fmt.Sprintf("%s closed the connection without an answer%s (%v): is it IBC's CommandServerPort, and this host in IBC's ControlFrom? without that IBC takes 127.0.0.1 alone",
+			e.Address, e.toCommand(), e.Err)
 	case Garbled:
 		return fmt.Sprintf("what answers at %s is not IBC (%v): is the port its CommandServerPort?", e.Address, e.Err)
 	}
 	return fmt.Sprintf("IBC at %s, %s: %v", e.Address, e.Command, e.Err)
+}
+
+// toCommand names the command, where there was one.
+func (e *Error) toCommand() string {
+	if e.Command == "" {
+		return ""
+	}
+	return " to " + string(e.Command)
 }
 
 // Unwrap returns Err.

@@ -356,3 +356,37 @@ func TestAnAddressIsAHostAndAPort(t *testing.T) {
 		}
 	}
 }
+
+func TestALookFindsWhetherIBCCouldBeAsked(t *testing.T) {
+	moment := 100 * time.Millisecond
+	there := listen(t, "INFO IBC Command Server\n> ", func(net.Conn, string) {})
+	if err := there.client().Look(t.Context(), moment); err != nil {
+		t.Errorf("Look at an IBC that greets = %v, want nothing wrong", err)
+	}
+	if got := there.heard(); got != "" {
+		t.Errorf("it heard %q, want nothing asked", got)
+	}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if c, err := l.Accept(); err == nil {
+			c.Close() // as IBC does with an address that is not in ControlFrom
+		}
+	}()
+	client := &ibc.Client{Address: l.Addr().String()}
+	err = client.Look(t.Context(), 10*time.Second)
+	if failed, ok := errors.AsType[*ibc.Error](err); !ok || failed.Problem != ibc.Closed || !strings.Contains(err.Error(), "ControlFrom") {
+		t.Errorf("Look at an IBC that hangs up = %v, want closed, and what to look at", err)
+	}
+	l.Close()
+	<-done
+	err = client.Look(t.Context(), moment)
+	if failed, ok := errors.AsType[*ibc.Error](err); !ok || failed.Problem != ibc.Unreachable || !strings.Contains(err.Error(), "CommandServerPort") {
+		t.Errorf("Look where nothing listens = %v, want unreachable, and what to look at", err)
+	}
+}

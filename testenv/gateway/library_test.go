@@ -126,6 +126,7 @@ func (l *listener) HistoricalDataEnd(id int64, start, end string) {
 func (l *listener) HeadTimestamp(id int64, at string) { l.note("head %d %s", id, at) }
 
 func (l *listener) ContractDetails(id int64, d *ibapi.ContractDetails) {
+	l.note("hours %d %s %s %s", id, d.TimeZoneID, d.TradingHours, d.LiquidHours)
 	l.note("contract %d %d %s %s %s %v", id, d.Contract.ConID, d.Contract.LocalSymbol, d.Contract.SecType, d.ValidExchanges, d.MinTick)
 }
 func (l *listener) ContractDetailsEnd(id int64) { l.note("contract end %d", id) }

@@ -65,6 +65,15 @@ func TestLinesAreThoseOfAllClientsAndFreeWhenCancelled(t *testing.T) {
 	eventually(t, g, "no line after all are forgotten", func(s gateway.Stats) bool { return s.Lines == 0 })
 }
 
+func TestASessionThatHasEndedHoldsNothingWhileItIsDrained(t *testing.T) {
+	g := gateway.Start(t, gateway.Config{Lines: 1, TicksPerSecond: 0.001})
+	p := started(t, g, 1)
+	p.marketData(1, false)
+	p.alive()
+	g.FIN(1)
+	eventually(t, g, "its line", func(s gateway.Stats) bool { return s.Lines == 0 && s.Open == 1 })
+}
+
 func TestTickByTickHasALimitOfItsOwn(t *testing.T) {
 	const tooMany = "10190 Max number of tick-by-tick requests has been reached."
 	c := aMonday()
@@ -158,6 +167,9 @@ func TestEveryBeginningOfACompetingSessionIsToldOnce(t *testing.T) {
 	p := started(t, g, 1)
 	p.marketData(1, false)
 	p.alive()
+	g.Compete(true)
+	p.expect("4", "2", "1", "10197") // without its having asked for anything
+	g.Compete(false)
 	for range 50 {
 		g.Compete(true)
 		g.Compete(false)

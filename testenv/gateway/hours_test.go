@@ -193,3 +193,21 @@ func TestNoDataIsOlderThanTheHead(t *testing.T) {
 		}
 	}
 }
+
+func TestBarsOfAllSizesAreInOrderWithHours(t *testing.T) {
+	for _, local := range []string{"AAPL", "EUR.USD", "ESH6"} {
+		in := instrumentNamed(t, local)
+		for _, size := range barSizes {
+			if bars := historyIn(t, in, time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), "3600 S", size.name, true, true); len(bars) != 0 {
+				t.Errorf("%s of %s: %d bars of the year 1, want none", size.name, local, len(bars))
+			}
+			last := time.Time{}
+			for _, b := range historyIn(t, in, noon, "7000 S", size.name, true, false) {
+				if !b.start.After(last) || b.volume <= 0 || b.low > b.high {
+					t.Errorf("%s of %s: bar %+v after %v", size.name, local, b, last)
+				}
+				last = b.start
+			}
+		}
+	}
+}

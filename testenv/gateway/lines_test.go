@@ -141,7 +141,7 @@ func TestACompetingSessionTakesTheDataAndGivesItBackWithoutAWord(t *testing.T) {
 		t.Errorf("10197 for %v, want 5, 6, 7, 8", got)
 	}
 	p.say("8", "1", "1")
-	for n := 0; n < 20; n++ { // history goes on
+	for range 20 { // history goes on
 		if got := p.expect(); got[0] != "90" && got[0] != "9" {
 			t.Fatalf("received %q during a competing session, want updates of history alone", got)
 		}

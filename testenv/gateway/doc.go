@@ -145,7 +145,7 @@
 //   - IB's rules on history go by when requests arrive by Config.Now, which may be closer together than they were sent. They
 //     survive sessions and restarts, as IB's servers have them.
 //   - A duration is counted by the calendar and not by the days of trading, as IB does: with Config.Hours a day that ends on a
-//     Sunday has no data. Days, weeks and months then hold whole sessions, and a bar shorter than a day begins with the opening
+//     Sunday has no data, and is not kept up to date either. Days, weeks and months then hold whole sessions, and a bar shorter than a day begins with the opening
 //     if that comes later.
 //   - While a market is closed a new subscription to market data gets its parameters and data type, and no tick.
 //   - A competing session touches no history, not even what is kept up to date. What is asked for while it lasts begins with

@@ -268,3 +268,23 @@ func TestRealTimeBarsEndWithTheHoursTheyAreOf(t *testing.T) {
 		})
 	}
 }
+
+func TestHistoryKeptUpToDateRestsWhileTheMarketIsClosed(t *testing.T) {
+	c := aMonday()
+	c.move(4*time.Hour - time.Minute) // a minute before the close
+	g := gateway.Start(t, gateway.Config{Hours: true, Now: c.now, BarEvery: time.Millisecond})
+	p := started(t, g, 1)
+	wantAnswer(t, "history kept up to date", p.asks(1, historyQuery{follow: true, rth: true}), "bars")
+	for i := range 12 {
+		if got := p.expect("90", "1"); got[3] != strconv.FormatInt(c.now().Unix()+int64(5*i), 10) {
+			t.Errorf("update %d is of %s, want %d s after the first", i, got[3], 5*i)
+		}
+	}
+	p.silent()
+	p.say("25", "1", "1")
+	wantAnswer(t, "its cancel", p.answer(1), "162 Historical Market Data Service error message:API historical data query cancelled: 1")
+	c.move(time.Hour)
+	wantAnswer(t, "the same when there is nothing to begin with", p.asks(2, historyQuery{follow: true, rth: true}), "162 Historical Market Data Service error message:HMDS query returned no data: AAPL@SMART Trades")
+	p.say("25", "1", "2")
+	wantAnswer(t, "a cancel of what was never kept", p.answer(2), "366 No historical data query found for ticker id:2")
+}

@@ -17,6 +17,9 @@ type gatewayCommand struct {
 	ServerVersion int           `help:"The highest version to speak: 176 for text, 213 to 225 for protobuf." default:"225" env:"IBCONN_SERVER_VERSION"`
 	IDLinger      time.Duration `name:"id-linger" help:"How long a client id stays in use after a cut." default:"2s" env:"IBCONN_ID_LINGER"`
 	MaxRate       int           `help:"Messages per second, of all clients together, before error 100; the third breach ends a session; 0 for no limit." default:"50" env:"IBCONN_MAX_RATE"`
+	HistoryPacing bool          `help:"Enforce IB's rules on how often history and real-time bars may be asked for, with errors 162, 322 and 420." default:"true" negatable:"" env:"IBCONN_HISTORY_PACING"`
+	Lines         int           `help:"Market data lines, of all clients together, before error 101; 0 for no limit." default:"100" env:"IBCONN_LINES"`
+	Hours         bool          `help:"Close the markets outside of their trading hours; without it they never close." env:"IBCONN_HOURS"`
 	Scenario      string        `help:"File of faults to play, from the start on." placeholder:"FILE" env:"IBCONN_SCENARIO" type:"path"`
 	Accounts      string        `help:"Account ids, parted by commas." default:"DU1234567" env:"IBCONN_ACCOUNTS"`
 	Debug         bool          `help:"Log each request too."`
@@ -34,7 +37,8 @@ func (g *gatewayCommand) Run(ctx context.Context, c console) error {
 		return usageError{err}
 	}
 	gw, err := gateway.New(gateway.Config{
-		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), IDLinger: g.IDLinger, MaxRate: g.MaxRate, Log: log,
+		Addr: g.Listen, ServerVersion: g.ServerVersion, Accounts: strings.Split(g.Accounts, ","), IDLinger: g.IDLinger, MaxRate: g.MaxRate,
+		HistoryPacing: g.HistoryPacing, Lines: g.Lines, Hours: g.Hours, Log: log,
 	})
 	if err != nil {
 		return usageError{err}

@@ -27,7 +27,8 @@ func TestHelpNamesEveryVerb(t *testing.T) {
 	if out := cliOK(t, "run", "--help"); !containsAll(out, "--client-id", "$IBCONN_CLIENT_ID", "127.0.0.1:4002") {
 		t.Errorf("run --help does not tell flag, environment and default:\n%s", out)
 	}
-	if out := cliOK(t, "gateway", "--help"); !containsAll(out, "--max-rate=50", "$IBCONN_MAX_RATE", "error 100", "0 for no limit") {
+	if out := cliOK(t, "gateway", "--help"); !containsAll(out, "--max-rate=50", "$IBCONN_MAX_RATE", "error 100", "0 for no limit",
+		"--[no-]history-pacing", "--lines=100", "error 101", "--hours") {
 		t.Errorf("gateway --help does not tell of the rate:\n%s", out)
 	}
 }
@@ -64,6 +65,7 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"gateway", "--scenario", scenario}, scenario + `: scenario: line 2: "explode" is not a fault; allowed are `},
 		{[]string{"gateway", "--scenario", "/no/such/file"}, "/no/such/file: no such file"},
 		{[]string{"gateway", "--max-rate=-1"}, "most messages per second are -1, must be 0 for no limit"},
+		{[]string{"gateway", "--lines=-1"}, "market data lines are -1, must be 0 for no limit"},
 		{[]string{"gateway", "--server-version", "200000"}, "server version is 200000, must be 176 to 225"},
 		{runArgs(t.TempDir(), "127.0.0.1:1", "--listen", "0.0.0.0:4222"), "not a loopback address"},
 	} {

@@ -22,6 +22,8 @@ type instrument struct {
 	unrest     float64 // how far it wanders, 1 for a stock
 	lot        int64
 	traded     bool // false for what is only quoted, such as currencies
+	calendar   *calendar
+	head       time.Time // when its data begins
 }
 
 func (in *instrument) round(price float64) float64 { return math.Round(price*in.perUnit) / in.perUnit }
@@ -40,9 +42,9 @@ type catalogue []*instrument
 // newCatalogue lists the built-in contracts. The ES futures are the two quarterly ones that expire next after now.
 func newCatalogue(now time.Time) catalogue {
 	c := catalogue{
-		stock(265598, "AAPL", "APPLE INC", "NASDAQ", "NMS", "COMMON", 190),
-		stock(272093, "MSFT", "MICROSOFT CORP", "NASDAQ", "NMS", "COMMON", 410),
-		stock(756733, "SPY", "SS SPDR S&P 500 ETF TRUST-US", "ARCA", "SPY", "ETF", 520),
+		stock(265598, "AAPL", "APPLE INC", "NASDAQ", "NMS", "COMMON", 190, time.Date(1980, 12, 12, 0, 0, 0, 0, time.UTC)),
+		stock(272093, "MSFT", "MICROSOFT CORP", "NASDAQ", "NMS", "COMMON", 410, time.Date(1986, 3, 13, 0, 0, 0, 0, time.UTC)),
+		stock(756733, "SPY", "SS SPDR S&P 500 ETF TRUST-US", "ARCA", "SPY", "ETF", 520, time.Date(1993, 1, 29, 0, 0, 0, 0, time.UTC)),
 		euro(),
 	}
 	expiry := now
@@ -53,8 +55,19 @@ func newCatalogue(now time.Time) catalogue {
 	return c
 }
 
-func stock(conID int32, symbol, name, primary, class, kind string, base float64) *instrument {
+// head returns when the first liquid hours from a day on begin, which is when the data of an instrument listed then begins.
+func (c *calendar) head(listed time.Time) time.Time {
+	for day := time.Date(listed.Year(), listed.Month(), listed.Day(), 0, 0, 0, 0, c.zone); ; day = day.AddDate(0, 0, 1) {
+		if first, open := c.liquid.on(day); open {
+			return first.from
+		}
+	}
+}
+
+func stock(conID int32, symbol, name, primary, class, kind string, base float64, listed time.Time) *instrument {
+	hours := stockHours()
 	return &instrument{
+		calendar: hours, head: hours.head(listed),
 		conID: conID, base: base, perUnit: 100, halfSpread: 0.01, unrest: 1, lot: 100, traded: true,
 		contract: &protobuf.Contract{
 			ConId: &conID, Symbol: &symbol, SecType: new("STK"), Strike: new(0.0), Exchange: new("SMART"),
@@ -70,7 +83,9 @@ func stock(conID int32, symbol, name, primary, class, kind string, base float64)
 }
 
 func euro() *instrument {
+	hours := currencyHours()
 	return &instrument{
+		calendar: hours, head: hours.head(time.Date(2005, 3, 9, 0, 0, 0, 0, time.UTC)),
 		conID: 12087792, base: 1.1, perUnit: 20000, halfSpread: 0.00005, unrest: 0.3, lot: 100000,
 		contract: &protobuf.Contract{
 			ConId: new(int32(12087792)), Symbol: new("EUR"), SecType: new("CASH"), Strike: new(0.0), Exchange: new("IDEALPRO"),
@@ -85,13 +100,17 @@ func euro() *instrument {
 	}
 }
 
+const yearsListed = 5 // a future has data for, before it expires
+
 func future(expiry time.Time) *instrument {
 	const months = "FGHJKMNQUVXZ" // the exchanges' letters for January to December
 	day, month := expiry.Format("20060102"), expiry.Format("200601")
 	local := fmt.Sprintf("ES%c%d", months[expiry.Month()-1], expiry.Year()%10)
 	// Invented, but unique and the same in every run; the other ids are IB's.
 	conID := int32(900000000 + expiry.Year()*100 + int(expiry.Month()))
+	hours := futureHours()
 	return &instrument{
+		calendar: hours, head: hours.head(expiry.AddDate(-yearsListed, 0, 0)),
 		conID: conID, base: 5200, perUnit: 4, halfSpread: 0.25, unrest: 0.8, lot: 1, traded: true,
 		contract: &protobuf.Contract{
 			ConId: &conID, Symbol: new("ES"), SecType: new("FUT"), LastTradeDateOrContractMonth: &day, LastTradeDate: &day,
@@ -170,12 +189,20 @@ func (c catalogue) search(pattern string) []*protobuf.ContractDescription {
 	return found
 }
 
-// data is the answer to reqContractDetails. Trading hours are those of a market that never closes.
-func (in *instrument) data(reqID int32, now time.Time) *protobuf.ContractData {
+const hoursDays = 6 // days of hours in a contract's details, today included
+
+// data is the answer to reqContractDetails. If markets never close, the hours are those of such a market.
+func (in *instrument) data(reqID int32, now time.Time, closes bool) *protobuf.ContractData {
 	details := proto.CloneOf(in.details)
-	day := func(n int) string { return now.AddDate(0, 0, n).Format("20060102") }
-	hours := day(0) + ":0000-" + day(1) + ":0000;" + day(1) + ":0000-" + day(2) + ":0000"
-	details.TradingHours, details.LiquidHours = &hours, &hours
+	if closes {
+		details.TradingHours = new(in.calendar.written(in.calendar.trading, now, hoursDays))
+		details.LiquidHours = new(in.calendar.written(in.calendar.liquid, now, hoursDays))
+	} else {
+		today := now.In(in.calendar.zone)
+		day := func(n int) string { return today.AddDate(0, 0, n).Format("20060102") }
+		hours := day(0) + ":0000-" + day(1) + ":0000;" + day(1) + ":0000-" + day(2) + ":0000"
+		details.TradingHours, details.LiquidHours = &hours, &hours
+	}
 	return &protobuf.ContractData{ReqId: &reqID, Contract: in.contract, ContractDetails: details}
 }
 

@@ -30,14 +30,14 @@
 //   - reqMktData: parameters, data type, a tick of every kind, then bid, ask and last in turn; snapshots; reqMarketDataType
 //     3 and 4 give delayed ticks; generic tick 233. reqTickByTickData of all four types, without past ticks;
 //   - reqRealTimeBars, and reqHistoricalData with every duration and bar size of IB, both date formats and keepUpToDate,
-//     showing TRADES, MIDPOINT, BID, ASK, BID_ASK or ADJUSTED_LAST;
+//     showing TRADES, MIDPOINT, BID, ASK, BID_ASK or ADJUSTED_LAST; reqHeadTimestamp, which stays open until it is cancelled;
 //   - reqContractDetails and reqMatchingSymbols over AAPL, MSFT, SPY (STK, SMART), EUR.USD (CASH, IDEALPRO) and the next two
 //     quarterly ES (FUT, CME);
 //   - reqIds, reqManagedAccts, setServerLogLevel; and the requests with which some clients begin: reqPositions, the orders
 //     requests, reqAccountUpdates(Multi) and reqExecutions have empty results.
 //
 // Errors are IB's: 200 for an unknown or ambiguous contract, 322 for a ticker id in use, 300 and 366 for a cancel of
-// nothing, 162, 321 and 10314 for history that cannot be had, 326 for a client id in use, 320 for what cannot be read. All
+// nothing, 162, 321 and 10314 for history that cannot be had, 162 for a span without data and for the cancel of a query, 326 for a client id in use, 320 for what cannot be read. All
 // other requests get a 321 that says so. Requests that would act on an order get the 321 of a read-only API and are
 // counted by Orders.
 //
@@ -48,13 +48,39 @@
 // less often. IB's page words the limit per client connection; here it is that of all clients together, since others saw
 // gateways hang on less.
 //
+// With Config.HistoryPacing, IB's rules on history hold for all clients together, and Stats.Pacing counts what was broken. For
+// bars of 30 s or less and for every head timestamp: the same request again within 15 s, the sixth for one contract, exchange
+// and kind of data within 2 s, and a sum of more than 60 within 10 minutes, BID_ASK counting twice, are answered with 162 "...
+// pacing violation". What breaks a rule counts like any other request, so that who only tries again stays in violation. Bars so
+// small that begin more than six months ago have no data, which is 162 too. More than 50 open requests of any size get 322;
+// those kept up to date and head timestamps are open until they are cancelled, those held by On until they are answered. More
+// than 60 new requests for real-time bars within 10 minutes get 420. What the gateway refuses by itself is not counted: 200,
+// 321, 322, 10314, and 101. IB enforces the same on longer bars only softly, and this gateway does not.
+//
+// With Config.Lines, market data and real-time bars hold a line each until they are cancelled, and a snapshot needs one that is
+// free; beyond, 101. Tick-by-tick has a limit of its own, one for each 100 lines, but 3 at least and 60 at most; beyond, 10190,
+// as for a second request for one instrument within 15 s, for which IB documents no code.
+//
+// # Market
+//
 // Prices depend on Config.Seed, the instrument and the time, and on nothing else: every client sees the same
-// market, a real-time bar equals the bar of history for the same time, and longer bars add up from shorter ones. The
-// market never closes, so useRTH changes nothing.
+// market, a real-time bar equals the bar of history for the same time, and longer bars add up from shorter ones. Data begins
+// when AAPL, MSFT and SPY were listed, with EUR.USD on 9 March 2005, and five years before a future expires.
+//
+// The market never closes, so useRTH changes nothing, unless there is Config.Hours. Then each market is open from Monday to
+// Friday at the hours that contract details say, the same each week and without holidays, and what is outside is hidden and not
+// moved: no ticks, no real-time bars, no history. Contract details show today and the five days that follow in the zone of the
+// contract:
+//
+//	            zone        trading                         liquid, and with useRTH
+//	stocks      US/Eastern  04:00-20:00                     09:30-16:00
+//	ES          US/Central  17:00 the day before to 16:00   08:30-15:00
+//	EUR.USD     US/Eastern  17:15 the day before to 17:00   the same
 //
 // # Faults
 //
-// Of the port: Refuse, OnAccept, Restart. Of the link to IB's servers: LoseLink, RestoreLink, Mislead. Of sessions, each for
+// Of the port: Refuse, OnAccept, Restart. Of the link to IB's servers: LoseLink, RestoreLink, Mislead. Of the user: Compete, a
+// session elsewhere that takes the market data away. Of sessions, each for
 // all or for some client ids: FIN, Reset, BurstThenFIN, CutMidFrame, OverlongFrame, Garbage, Error, Stall, Drip, Lag, Silence,
 // Forget. Of single requests: On with Drop, Delay, Hold, ReplyError or Hang, until Off. Faults take effect in the order in
 // which they are called. The ones that last also hold for connections accepted later, unless they were meant for certain
@@ -74,9 +100,10 @@
 //	reset                         forget               garbage BYTES       accept mute-after-greeting for TIME
 //	burst TICKS                   cut                  overlong            accept close-after-startapi for TIME
 //	drip BYTES TIME for TIME      mislead TIME         lag DELAY for TIME  link MODE for TIME
+//	competing-session TIME
 //
 // The modes of link are lost and data-lost, with 1100 and at the end 1102 or 1101, and silently-lost and silently-data-lost,
-// without a word. All but restart, refuse, accept, link and mislead may end in client and one or more ids. With repeat, the
+// without a word. All but restart, refuse, accept, link, mislead and competing-session may end in client and one or more ids. With repeat, the
 // scenario starts again and again. This is testdata/bad-night.scenario:
 //
 //	# A bad night: farms flap, the link goes, IB resets, the gateway restarts, and comes back only half.
@@ -115,6 +142,14 @@
 //     bars, are counted together, and may be too many together.
 //   - Under Lag a session that the gateway ends stays open, and its client id in use, until its FIN was due. With a lag of d one
 //     client can be sent at most 1 MiB each d.
+//   - IB's rules on history go by when requests arrive by Config.Now, which may be closer together than they were sent. They
+//     survive sessions and restarts, as IB's servers have them.
+//   - A duration is counted by the calendar and not by the days of trading, as IB does: with Config.Hours a day that ends on a
+//     Sunday has no data, and is not kept up to date either. Days, weeks and months then hold whole sessions, and a bar shorter than a day begins with the opening
+//     if that comes later.
+//   - While a market is closed a new subscription to market data gets its parameters and data type, and no tick.
+//   - A competing session touches no history, not even what is kept up to date. What is asked for while it lasts begins with
+//     ticks and not with the opening when it ends, and a snapshot is never made.
 //   - Config.Now moves what the gateway says, not how long it waits. With BarEvery below 5 s real-time bars run ahead of
 //     the clock, five seconds each.
 //   - Bars of more than a day are added up from all the five second bars in them: ten years take seconds, and are the limit.

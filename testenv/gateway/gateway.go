@@ -27,6 +27,9 @@ type Config struct {
 	IDLinger       time.Duration    // how long a client id stays in use after its session ended other than by the client's FIN; default 0
 	MaxClients     int              // default 32, as IB's
 	MaxRate        int              // messages within any one second, from all clients together, before error 100; default 0 for no limit. IB's is 50
+	HistoryPacing  bool             // enforce IB's rules on history, see the package comment; default false
+	Lines          int              // market data lines of all clients together; default 0 for no limit. IB's least is 100
+	Hours          bool             // markets close, each by its contract's trading hours; default false: they never do
 	TimeSpacing    time.Duration    // a time asked for again within it gets no answer; default 1 s as IB's, negative for none
 	TicksPerSecond float64          // ticks of each market data or tick-by-tick subscription; default 4, up to 1e6
 	BarEvery       time.Duration    // time between real-time bars; default 5 s. Each stands for 5 s however fast they come
@@ -66,6 +69,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("gateway: at least one client must be allowed, the id linger be 0 or more, and bars be 1 ms or more apart")
 	case c.MaxRate < 0:
 		return c, fmt.Errorf("gateway: the most messages per second are %d, must be 0 for no limit, or more", c.MaxRate)
+	case c.Lines < 0:
+		return c, fmt.Errorf("gateway: market data lines are %d, must be 0 for no limit, or more", c.Lines)
 	case !(c.TicksPerSecond >= 0.001 && c.TicksPerSecond <= maxTicksPerSecond):
 		return c, fmt.Errorf("gateway: %v ticks per second, must be 0.001 to %v", c.TicksPerSecond, maxTicksPerSecond)
 	}
@@ -104,6 +109,7 @@ type Gateway struct {
 	ids       map[int32]hold
 	stats     Stats
 	recent    recent
+	ledger    ledger
 }
 
 // hold says who has a client id: a session, or until some time one that has ended.
@@ -125,7 +131,7 @@ func New(cfg Config) (*Gateway, error) {
 		listening: make(chan struct{}),
 		sessions:  make(map[*session]struct{}),
 		ids:       make(map[int32]hold),
-		stats:     Stats{Requests: make(map[Request]int), ByClient: make(map[int]int), Ended: make(map[Cause]int)},
+		stats:     Stats{Requests: make(map[Request]int), ByClient: make(map[int]int), Ended: make(map[Cause]int), Pacing: make(map[PacingRule]int)},
 	}, nil
 }
 
@@ -237,7 +243,7 @@ func (g *Gateway) admit(s *session) AcceptMode {
 	g.stats.Accepted++
 	s.flow = g.flow
 	s.flow.forgoing = make(chan struct{})
-	s.forgets = s.flow.forgets
+	s.forgets, s.contests = s.flow.forgets, s.flow.contests
 	g.sessions[s] = struct{}{}
 	if len(g.sessions) > maxOpen {
 		return CloseAtOnce

@@ -206,6 +206,7 @@ func TestConfigurationOutOfRangeIsRefused(t *testing.T) {
 		{MaxClients: -1},
 		{IDLinger: -1},
 		{MaxRate: -1},
+		{Lines: -1},
 		{TicksPerSecond: -1},
 		{TicksPerSecond: 1e9},
 		{BarEvery: 1},

@@ -159,7 +159,43 @@ type query struct {
 	what       string
 	format     int32
 	start, end time.Time
-	follow     bool // keepUpToDate
+	follow     bool      // keepUpToDate
+	head       bool      // only the time of the first data is asked for
+	open       *schedule // when there is data
+}
+
+// beginning returns the start of the bar that holds t. Bars of a day and more hold the sessions of days, if there are any.
+func (q query) beginning(t time.Time) time.Time {
+	if q.size.span == 0 && q.open != nil {
+		t = q.open.day(t)
+	}
+	return q.size.first(t)
+}
+
+// spans are the times at which there is data for the bar that begins at start, from the first data on and up to end.
+func (q query) spans(start, end time.Time) []span {
+	next := q.size.next(start)
+	if q.size.span == 0 && q.open != nil {
+		var open []span
+		for _, s := range q.open.ofDays(start, next) {
+			if s = s.within(q.in.head, end); s.from.Before(s.to) {
+				open = append(open, s)
+			}
+		}
+		return open
+	}
+	if s := (span{start, next}).within(q.in.head, end); s.from.Before(s.to) {
+		return q.open.between(s.from, s.to)
+	}
+	return nil
+}
+
+// String names what a query is for as IB's errors do, such as AAPL@SMART Trades.
+func (q query) String() string {
+	what := map[string]string{
+		"TRADES": "Trades", "MIDPOINT": "Midpoint", "BID": "Bid", "ASK": "Ask", "BID_ASK": "Bid_Ask", "ADJUSTED_LAST": "Adjusted_Last",
+	}
+	return q.in.contract.GetLocalSymbol() + "@" + q.in.contract.GetExchange() + " " + what[q.what]
 }
 
 // refusal is an error the gateway answers to one request.
@@ -192,9 +228,25 @@ func readQuery(m *protobuf.HistoricalDataRequest, in *instrument, now time.Time)
 	case q.follow && m.GetEndDateTime() != "":
 		return q, invalid(errors.New("End Date/Time must be empty when keepUpToDate is set"))
 	case !in.traded && q.what == "TRADES":
-		return q, &refusal{162, fmt.Sprintf("Historical Market Data Service error message:No historical market data for %s Last %s", in, q.size.name)}
+		return q, noTrades(in, q.size.name)
 	case q.start.Before(q.end.AddDate(-maxYears, 0, 0)), q.size.span > 0 && q.end.Sub(q.start)/q.size.span > maxBars:
 		return q, &refusal{162, "Historical Market Data Service error message:Time length exceed max."}
+	}
+	return q, nil
+}
+
+func noTrades(in *instrument, size string) *refusal {
+	return &refusal{162, fmt.Sprintf("Historical Market Data Service error message:No historical market data for %s Last %s", in, size)}
+}
+
+// readHead understands a reqHeadTimestamp.
+func readHead(m *protobuf.HeadTimestampRequest, in *instrument) (query, *refusal) {
+	q := query{in: in, what: strings.ToUpper(m.GetWhatToShow()), format: m.GetFormatDate(), head: true}
+	if err := checkShow(q.what, false); err != nil {
+		return q, invalid(err)
+	}
+	if !in.traded && q.what == "TRADES" {
+		return q, noTrades(in, "1 day")
 	}
 	return q, nil
 }
@@ -213,7 +265,12 @@ func checkShow(what string, follow bool) error {
 
 // bars calls add with every bar of the query, oldest first, until add returns false. The last one is as far as it has come.
 func (m market) bars(q query, add func(bar) bool) {
-	for start := q.size.first(q.start); start.Before(q.end); start = q.size.next(start) {
+	from := q.start
+	if from.Before(q.in.head) {
+		from = q.in.head.In(from.Location())
+	}
+	last := q.beginning(q.end.Add(-1))
+	for start := q.beginning(from); !start.After(last); start = q.size.next(start) {
 		if start.Before(q.start) && q.size.next(start).Before(q.end) {
 			continue
 		}
@@ -223,19 +280,23 @@ func (m market) bars(q query, add func(bar) bool) {
 	}
 }
 
-// barAt is the bar of trades that begins at start, as far as it had come at now.
+// barAt is the bar of trades that begins at start, as far as it had come at now. It is empty (count 0) if there is no data.
 func (m market) barAt(q query, start, now time.Time) bar {
-	if q.size.span == time.Second {
-		if !start.Add(time.Second).After(now) {
-			return m.second(q.in, start)
-		}
+	open := q.spans(start, now)
+	switch {
+	case len(open) == 0:
 		return bar{}
+	case q.size.span == time.Second:
+		if start.Add(time.Second).After(now) {
+			return bar{}
+		}
+		return m.second(q.in, start)
+	case q.size.span > 0 && q.open != nil: // IB's hour of the opening is the half hour from 09:30
+		start = open[0].from.In(start.Location())
 	}
-	end := q.size.next(start)
-	if now.Before(end) {
-		end = now
-	}
-	return m.trades(q.in, start, end)
+	b := m.over(q.in, open)
+	b.start = start
+	return b
 }
 
 // encode writes a bar as an answer to the query holds it.

@@ -123,7 +123,10 @@ func (l *listener) HistoricalDataEnd(id int64, start, end string) {
 	l.note("history end %d %s - %s", id, start, end)
 }
 
+func (l *listener) HeadTimestamp(id int64, at string) { l.note("head %d %s", id, at) }
+
 func (l *listener) ContractDetails(id int64, d *ibapi.ContractDetails) {
+	l.note("hours %d %s %s %s", id, d.TimeZoneID, d.TradingHours, d.LiquidHours)
 	l.note("contract %d %d %s %s %s %v", id, d.Contract.ConID, d.Contract.LocalSymbol, d.Contract.SecType, d.ValidExchanges, d.MinTick)
 }
 func (l *listener) ContractDetailsEnd(id int64) { l.note("contract end %d", id) }
@@ -290,7 +293,17 @@ func askEverything(t *testing.T, c *ibapi.EClient, l *listener, version int) {
 	want("execution end 13")
 
 	c.ReqHeadTimeStamp(14, stock("AAPL"), "TRADES", true, 1)
-	want("error 14 321 Error validating request.-'bX' : cause - The simulated gateway does not answer reqHeadTimestamp.")
+	want("head 14 19801212-14:30:00")
+	c.ReqHeadTimeStamp(14, stock("MSFT"), "TRADES", true, 1)
+	want("error 14 322 Error processing request.-'bI' : cause - Duplicate ticker id")
+	c.CancelHeadTimeStamp(14)
+	c.ReqHeadTimeStamp(14, stock("SPY"), "BID", true, 2)
+	want("head 14 728317800")
+	c.CancelHeadTimeStamp(14)
+	c.CancelHeadTimeStamp(14)
+	want("error 14 300 Can't find EId with tickerId:14")
+	c.ReqPnL(15, "DU1", "")
+	want("error 15 321 Error validating request.-'bX' : cause - The simulated gateway does not answer reqPnL.")
 	order := ibapi.LimitOrder("BUY", ibapi.StringToDecimal("1"), 1)
 	c.PlaceOrder(42, stock("AAPL"), order)
 	want("error 42 321 Error validating request.-'bS' : cause - The API interface is currently in Read-Only mode.")

@@ -111,7 +111,8 @@ func (s *session) unanswerable(ctx context.Context, req request) bool {
 			s.fail(ctx, req.reqID, 162, fmt.Sprintf("Historical Market Data Service error message:HMDS query returned no data: %s@%s %s",
 				m.GetContract().GetSymbol(), m.GetContract().GetExchange(), m.GetWhatToShow()))
 		}
-	case *protobuf.MarketDataRequest, *protobuf.TickByTickRequest, *protobuf.RealTimeBarsRequest, *protobuf.MatchingSymbolsRequest:
+	case *protobuf.MarketDataRequest, *protobuf.TickByTickRequest, *protobuf.RealTimeBarsRequest, *protobuf.HeadTimestampRequest,
+		*protobuf.MatchingSymbolsRequest:
 	default:
 		return false
 	}

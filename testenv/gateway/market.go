@@ -6,7 +6,7 @@ import (
 )
 
 // market makes prices. Each is a function of the seed, the instrument and the time alone, so that every client sees the
-// same market, a bar is the same whenever it is asked for, and longer bars add up from shorter ones. It never closes.
+// same market, a bar is the same whenever it is asked for, and longer bars add up from shorter ones. It never closes: hours only hide it.
 type market struct{ seed uint64 }
 
 const barSeconds = 5 // the shortest bar made from knots; shorter ones divide it
@@ -87,6 +87,32 @@ func (m market) trades(in *instrument, from, to time.Time) bar {
 		open = close
 	}
 	sum.wap = in.roundFine(value / float64(sum.volume))
+	return sum
+}
+
+// over adds up the bars of trades in some spans of time, of which there is at least one.
+func (m market) over(in *instrument, spans []span) bar {
+	sum := m.trades(in, spans[0].from, spans[0].to)
+	if len(spans) == 1 {
+		return sum
+	}
+	value := sum.wap * float64(sum.volume)
+	for _, s := range spans[1:] {
+		b := m.trades(in, s.from, s.to)
+		switch {
+		case b.count == 0:
+			continue
+		case sum.count == 0:
+			sum = b
+		default:
+			sum.high, sum.low, sum.close = max(sum.high, b.high), min(sum.low, b.low), b.close
+			sum.volume, sum.count = sum.volume+b.volume, sum.count+b.count
+		}
+		value += b.wap * float64(b.volume)
+	}
+	if sum.count > 0 {
+		sum.wap = in.roundFine(value / float64(sum.volume))
+	}
 	return sum
 }
 

@@ -69,6 +69,8 @@ var protoRequests = map[Request]func() proto.Message{
 	CancelRealTimeBars:        func() proto.Message { return &protobuf.CancelRealTimeBars{} },
 	ReqHistoricalData:         func() proto.Message { return &protobuf.HistoricalDataRequest{} },
 	CancelHistoricalData:      func() proto.Message { return &protobuf.CancelHistoricalData{} },
+	ReqHeadTimestamp:          func() proto.Message { return &protobuf.HeadTimestampRequest{} },
+	CancelHeadTimestamp:       func() proto.Message { return &protobuf.CancelHeadTimestamp{} },
 	ReqContractDetails:        func() proto.Message { return &protobuf.ContractDataRequest{} },
 	CancelContractDetails:     func() proto.Message { return &protobuf.CancelContractData{} },
 	ReqMatchingSymbols:        func() proto.Message { return &protobuf.MatchingSymbolsRequest{} },
@@ -148,6 +150,8 @@ func replyID(m proto.Message) uint32 {
 		return 79
 	case *protobuf.TickReqParams:
 		return 81
+	case *protobuf.HeadTimestamp:
+		return 88
 	case *protobuf.HistoricalDataUpdate:
 		return 90
 	case *protobuf.TickByTickData:

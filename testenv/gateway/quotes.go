@@ -54,6 +54,7 @@ type quotes struct {
 	g        *Gateway
 	id       int32
 	in       *instrument
+	open     *schedule
 	delayed  bool
 	rtVolume bool // generic tick 233 was asked for
 	sent     int64
@@ -79,19 +80,22 @@ func (q *quotes) text(t int32, value string) proto.Message {
 	return &protobuf.TickString{ReqId: &q.id, TickType: q.kind(t), Value: &value}
 }
 
-// opening is what a subscription begins with: parameters, then one tick of every kind.
+// opening is what a subscription begins with: parameters, then one tick of every kind, unless the market is closed.
 func (q *quotes) opening(dataType int32) []proto.Message {
 	now := q.g.now()
-	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
-	day := q.g.market.trades(q.in, midnight, now.Add(barSeconds*time.Second))
-	last, size := q.g.market.last(q.in, now), q.g.market.size(q.in, 0)
-	messages := []proto.Message{
+	parameters := []proto.Message{
 		&protobuf.TickReqParams{ReqId: &q.id, MinTick: q.in.details.MinTick, BboExchange: new("9c0001"), SnapshotPermissions: new(int32(3))},
 		&protobuf.MarketDataType{ReqId: &q.id, MarketDataType: &dataType},
+	}
+	if !q.open.open(now) {
+		return parameters
+	}
+	day := q.g.market.over(q.in, q.open.between(midnight(now), now.Add(barSeconds*time.Second)))
+	last, size := q.g.market.last(q.in, now), q.g.market.size(q.in, 0)
+	messages := append(parameters,
 		q.price(tickBid, q.in.round(last-q.in.halfSpread), size), q.price(tickAsk, q.in.round(last+q.in.halfSpread), size),
 		q.size(tickBidSize, size), q.size(tickAskSize, size),
-		q.price(tickHigh, day.high, 0), q.price(tickLow, day.low, 0), q.price(tickClose, day.open, 0),
-	}
+		q.price(tickHigh, day.high, 0), q.price(tickLow, day.low, 0), q.price(tickClose, day.open, 0))
 	if q.in.traded {
 		messages = append(messages, q.price(tickLast, last, size), q.size(tickLstSize, size), q.size(tickVolume, day.volume),
 			q.price(tickOpen, day.open, 0), q.text(tickLstTime, strconv.FormatInt(now.Unix(), 10)),
@@ -103,6 +107,9 @@ func (q *quotes) opening(dataType int32) []proto.Message {
 // next returns n ticks: bid, ask and, if the instrument is traded, last in turn.
 func (q *quotes) next(n int) []proto.Message {
 	now := q.g.now()
+	if !q.open.open(now) {
+		return nil
+	}
 	messages := make([]proto.Message, 0, n)
 	for range n {
 		last, size := q.g.market.last(q.in, now), q.g.market.size(q.in, q.sent)
@@ -150,19 +157,28 @@ func (s *session) marketData(ctx context.Context, m *protobuf.MarketDataRequest)
 	if !ok {
 		return
 	}
+	if !s.line(ctx, id) {
+		return
+	}
+	contested := s.tellContested(ctx, id)
 	q := &quotes{
-		g: s.g, id: id, in: in, delayed: s.dataType >= delayedData,
+		g: s.g, id: id, in: in, open: s.g.schedule(in, false), delayed: s.dataType >= delayedData,
 		rtVolume: in.traded && slices.Contains(strings.Split(m.GetGenericTickList(), ","), "233"),
 	}
 	if m.GetSnapshot() || m.GetRegulatorySnapshot() {
-		s.send(ctx, append(q.opening(s.dataType), &protobuf.TickSnapshotEnd{ReqId: &id})...)
+		s.g.giveBack(s, marketLine)
+		if !contested {
+			s.send(ctx, append(q.opening(s.dataType), &protobuf.TickSnapshotEnd{ReqId: &id})...)
+		}
 		return
 	}
 	s.ticker.Store(id) // first: who has seen the opening may call for a burst
-	s.send(ctx, q.opening(s.dataType)...)
+	if !contested {
+		s.send(ctx, q.opening(s.dataType)...)
+	}
 	perSecond := s.g.cfg.TicksPerSecond
 	every := tickPeriod(perSecond)
-	s.subscribe(id, ReqMktData, every, every, func(periods int) []proto.Message {
+	s.subscribe(id, ReqMktData, marketLine, every, every, func(periods int) []proto.Message {
 		return q.next(q.due(periods, every, perSecond))
 	})
 }
@@ -185,11 +201,24 @@ func (s *session) tickByTick(ctx context.Context, m *protobuf.TickByTickRequest)
 		s.fail(ctx, id, 10189, fmt.Sprintf("Failed to request tick-by-tick data:No trades for %s", in))
 		return
 	}
-	q := &quotes{g: s.g, id: id, in: in}
+	if !s.g.take(s, tickLine) {
+		s.fail(ctx, id, 10190, maxTickByTick)
+		return
+	}
+	if s.g.judgeTicks(in) {
+		s.g.giveBack(s, tickLine)
+		s.fail(ctx, id, 10190, maxTickByTick)
+		return
+	}
+	s.tellContested(ctx, id)
+	q := &quotes{g: s.g, id: id, in: in, open: s.g.schedule(in, false)}
 	perSecond := s.g.cfg.TicksPerSecond
 	every := tickPeriod(perSecond)
-	s.subscribe(id, ReqTickByTickData, every, every, func(periods int) []proto.Message {
+	s.subscribe(id, ReqTickByTickData, tickLine, every, every, func(periods int) []proto.Message {
 		messages := make([]proto.Message, q.due(periods, every, perSecond))
+		if !q.open.open(s.g.now()) {
+			return nil
+		}
 		for i := range messages {
 			messages[i] = q.tickByTick(kind)
 		}

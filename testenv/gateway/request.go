@@ -39,6 +39,8 @@ const (
 	ReqCompletedOrders        Request = 99
 	ReqCurrentTimeInMillis    Request = 105
 	CancelContractDetails     Request = 106
+	ReqHeadTimestamp          Request = 87
+	CancelHeadTimestamp       Request = 90
 )
 
 // The requests that would act on an order: counted, always refused.
@@ -126,10 +128,10 @@ var layouts = map[Request]layout{
 	84:                        {"reqNewsArticle", 1},
 	85:                        {"reqNewsProviders", 0},
 	86:                        {"reqHistoricalNews", 1},
-	87:                        {"reqHeadTimestamp", 1},
+	ReqHeadTimestamp:          {"reqHeadTimestamp", 1},
 	88:                        {"reqHistogramData", 1},
 	89:                        {"cancelHistogramData", 1},
-	90:                        {"cancelHeadTimestamp", 1},
+	CancelHeadTimestamp:       {"cancelHeadTimestamp", 1},
 	91:                        {"reqMarketRule", 0},
 	92:                        {"reqPnL", 1},
 	93:                        {"cancelPnL", 1},
@@ -156,6 +158,7 @@ type request struct {
 	id    Request
 	reqID int32         // -1 if the request carries none
 	body  proto.Message // nil if nothing answers this request
+	query *query        // of a historical request that has been understood, and holds an openQuery
 }
 
 // actsOnOrders tells whether the request would place, change, cancel or exercise something.

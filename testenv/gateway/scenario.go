@@ -198,6 +198,12 @@ var verbs = []verb{
 			return 0
 		})
 	}},
+	{"competing-session", "TIME", false, func(a *arguments) fault {
+		return lasting(a.duration(time.Millisecond), func(g *Gateway, on bool, _ ...int) int {
+			g.Compete(on)
+			return 0
+		})
+	}},
 	{"refuse", "TIME", false, func(a *arguments) fault {
 		return fault{begin: refusing(true), finish: refusing(false), lasts: a.duration(time.Millisecond)}
 	}},

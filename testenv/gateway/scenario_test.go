@@ -45,7 +45,7 @@ func TestEveryFaultOfAScenarioIsRead(t *testing.T) {
 	for _, line := range []string{
 		`error -1 1100 "text"`, `error 5 354 "" client 3`, "fin", "fin client 1", "reset", "cut", "overlong", "forget", "burst 200",
 		"garbage 64", "lag 300ms for 3s", "lag 1s for 3s client 9", "link lost for 3s", "link data-lost for 3s",
-		"link silently-lost for 3s", "link silently-data-lost for 3s", "mislead 3s", "stall 4s", "silence 4s", "drip 1 50ms for 3s", "drip 1 50ms for 3s client 9", "refuse 2s", "restart 1m30s",
+		"link silently-lost for 3s", "link silently-data-lost for 3s", "mislead 3s", "competing-session 1m", "stall 4s", "silence 4s", "drip 1 50ms for 3s", "drip 1 50ms for 3s client 9", "refuse 2s", "restart 1m30s",
 		"accept close for 3s", "accept mute for 3s", "accept mute-after-greeting for 3s", "accept close-after-startapi for 3s",
 	} {
 		if _, err := ParseScenario(strings.NewReader("at 1s " + line)); err != nil {

@@ -47,6 +47,8 @@ type flow struct {
 	drip     int           // bytes to write at a time, 0 for no limit
 	every    time.Duration // and how often
 	forgets  int           // how often subscriptions were to be forgotten
+	competes bool          // another session of the user has the market data
+	contests int           // how often that began
 	forgoing chan struct{} // closed when this flow no longer holds
 }
 
@@ -71,6 +73,8 @@ type session struct {
 	release chan struct{} // holds a token after released grew
 
 	ticker atomic.Int32 // the id a burst is sent to
+
+	holds [capacities]int // guarded by the gateway's mutex
 
 	simulation
 }

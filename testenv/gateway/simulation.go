@@ -18,6 +18,7 @@ type simulation struct {
 	dataType        int32     // what the client asked for with reqMarketDataType
 	askedTime       map[Request]time.Time
 	forgets         int
+	contests        int
 	closeAfterStart bool
 	received        int // requests before startApi was accepted, itself included
 	breaches        int // of Config.MaxRate
@@ -26,6 +27,7 @@ type simulation struct {
 // stream is a subscription that delivers by the clock. The time between is real time, not the gateway's Now.
 type stream struct {
 	opened Request // what may cancel it follows from what opened it
+	holds  capacity
 	every  time.Duration
 	next   time.Time
 	emit   func(periods int) []proto.Message
@@ -42,13 +44,14 @@ func (s *session) simulate(ctx context.Context) {
 	s.streams, s.askedTime, s.dataType = make(map[int32]*stream), make(map[Request]time.Time), liveData
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer s.g.giveBackAll(s)
 	for s.flowing(ctx) { // a frozen gateway does nothing at all
 		timer.Reset(s.untilNext())
 		select {
 		case <-ctx.Done():
 			return
 		case frame := <-s.frames:
-			s.heed()
+			s.contend(ctx, s.heed())
 			s.receive(ctx, frame)
 		case <-timer.C:
 		case <-s.release:
@@ -63,9 +66,17 @@ func (s *session) heed() flow {
 	f := s.current()
 	if f.forgets != s.forgets {
 		s.forgets = f.forgets
-		clear(s.streams)
+		for id := range s.streams {
+			s.drop(id)
+		}
 	}
 	return f
+}
+
+// drop ends a subscription without a word.
+func (s *session) drop(id int32) {
+	s.g.giveBack(s, s.streams[id].holds)
+	delete(s.streams, id)
 }
 
 // answerReleased answers the requests that were held and are not to be any longer.
@@ -105,21 +116,26 @@ func earlier(a, b time.Time) time.Time {
 
 // deliver sends what is due: answers held back, and whatever the subscriptions have to say.
 func (s *session) deliver(ctx context.Context, now time.Time) {
+	var due []request
 	s.later = slices.DeleteFunc(s.later, func(d delayed) bool {
-		due := !d.at.After(now)
-		if due {
-			s.answer(ctx, d.req)
+		if d.at.After(now) {
+			return false
 		}
-		return due
+		due = append(due, d.req)
+		return true
 	})
+	for _, req := range due {
+		s.answer(ctx, req)
+	}
 	f := s.heed() // with the data of a link that is back nothing is sent for a subscription lost with it
+	s.contend(ctx, f)
 	for _, st := range s.streams {
 		if st.next.After(now) {
 			continue
 		}
 		periods := 1 + int(now.Sub(st.next)/st.every)
 		st.next = st.next.Add(time.Duration(periods) * st.every)
-		if messages := st.emit(periods); !f.silent && !f.lost {
+		if messages := st.emit(periods); !f.silent && !f.lost && !(f.competes && st.contested()) {
 			s.send(ctx, messages...)
 		}
 	}
@@ -174,9 +190,13 @@ func (s *session) obey(ctx context.Context, a Action, req request) {
 	switch a.kind {
 	case drop:
 	case delay:
-		s.later = append(s.later, delayed{time.Now().Add(a.after), req})
+		if s.begin(ctx, &req) {
+			s.later = append(s.later, delayed{time.Now().Add(a.after), req})
+		}
 	case keep:
-		s.held = append(s.held, req)
+		if s.begin(ctx, &req) {
+			s.held = append(s.held, req)
+		}
 	case replyError:
 		s.fail(ctx, req.reqID, int32(a.code), a.text)
 	case hang:
@@ -195,6 +215,12 @@ func (s *session) answer(ctx context.Context, req request) {
 		return
 	}
 	if s.unanswerable(ctx, req) {
+		if req.query != nil { // it was held since before the link was lost
+			s.g.giveBack(s, openQuery)
+		}
+		return
+	}
+	if !s.begin(ctx, &req) {
 		return
 	}
 	switch m := req.body.(type) {
@@ -219,12 +245,15 @@ func (s *session) answer(ctx context.Context, req request) {
 	case *protobuf.RealTimeBarsRequest:
 		s.realTimeBars(ctx, m)
 	case *protobuf.HistoricalDataRequest:
-		s.historicalData(ctx, m)
+		s.historicalData(ctx, req)
+	case *protobuf.HeadTimestampRequest:
+		s.headTimestamp(ctx, req)
 	case *protobuf.ContractDataRequest:
 		s.contractDetails(ctx, m)
 	case *protobuf.MatchingSymbolsRequest:
 		s.send(ctx, &protobuf.SymbolSamples{ReqId: m.ReqId, ContractDescriptions: s.g.symbols.search(m.GetPattern())})
-	case *protobuf.CancelMarketData, *protobuf.CancelTickByTick, *protobuf.CancelRealTimeBars, *protobuf.CancelHistoricalData:
+	case *protobuf.CancelMarketData, *protobuf.CancelTickByTick, *protobuf.CancelRealTimeBars, *protobuf.CancelHistoricalData,
+		*protobuf.CancelHeadTimestamp:
 		s.cancel(ctx, req)
 	case *protobuf.PositionsRequest:
 		s.send(ctx, &protobuf.PositionEnd{})
@@ -336,15 +365,16 @@ const noDefinition = "No security definition has been found for the request"
 
 // free tells whether a ticker id may be used; if not it answers with the error.
 func (s *session) free(ctx context.Context, reqID int32) bool {
-	if _, taken := s.streams[reqID]; !taken {
+	if _, taken := s.streams[reqID]; !taken && !s.running(reqID) {
 		return true
 	}
 	s.fail(ctx, reqID, 322, "Error processing request.-'bI' : cause - Duplicate ticker id")
 	return false
 }
 
-func (s *session) subscribe(reqID int32, opened Request, every, first time.Duration, emit func(periods int) []proto.Message) {
-	s.streams[reqID] = &stream{opened: opened, every: every, next: time.Now().Add(first), emit: emit}
+// subscribe opens a subscription, for which a unit of a capacity has been taken.
+func (s *session) subscribe(reqID int32, opened Request, holds capacity, every, first time.Duration, emit func(periods int) []proto.Message) {
+	s.streams[reqID] = &stream{opened: opened, holds: holds, every: every, next: time.Now().Add(first), emit: emit}
 }
 
 var openedBy = map[Request]Request{
@@ -352,20 +382,29 @@ var openedBy = map[Request]Request{
 	CancelTickByTickData: ReqTickByTickData,
 	CancelRealTimeBars:   ReqRealTimeBars,
 	CancelHistoricalData: ReqHistoricalData,
+	CancelHeadTimestamp:  ReqHeadTimestamp,
 }
 
 func (s *session) cancel(ctx context.Context, req request) {
 	st, ok := s.streams[req.reqID]
-	switch ours := ok && st.opened == openedBy[req.id]; {
+	ours := ok && st.opened == openedBy[req.id]
+	switch {
+	case s.stop(openedBy[req.id], req.reqID):
+		s.tellCancelled(ctx, req)
 	case !ours && req.id == CancelHistoricalData:
 		s.fail(ctx, req.reqID, 366, fmt.Sprintf("No historical data query found for ticker id:%d", req.reqID))
 	case !ours:
 		s.fail(ctx, req.reqID, 300, fmt.Sprintf("Can't find EId with tickerId:%d", req.reqID))
 	default:
-		delete(s.streams, req.reqID)
-		if req.id == CancelHistoricalData {
-			s.fail(ctx, req.reqID, 162, fmt.Sprintf("Historical Market Data Service error message:API historical data query cancelled: %d", req.reqID))
-		}
+		s.drop(req.reqID)
+		s.tellCancelled(ctx, req)
+	}
+}
+
+// tellCancelled answers the cancel of a query. The cancel of anything else gets no answer.
+func (s *session) tellCancelled(ctx context.Context, req request) {
+	if req.id == CancelHistoricalData {
+		s.fail(ctx, req.reqID, 162, fmt.Sprintf("Historical Market Data Service error message:API historical data query cancelled: %d", req.reqID))
 	}
 }
 
@@ -376,7 +415,7 @@ func (s *session) contractDetails(ctx context.Context, m *protobuf.ContractDataR
 		return
 	}
 	for _, in := range found {
-		s.send(ctx, in.data(m.GetReqId(), s.g.now()))
+		s.send(ctx, in.data(m.GetReqId(), s.g.now(), s.g.cfg.Hours))
 	}
 	s.send(ctx, &protobuf.ContractDataEnd{ReqId: m.ReqId})
 }

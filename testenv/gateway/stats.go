@@ -60,6 +60,11 @@ type Stats struct {
 	Breaches      int             // of these, how many were more than Config.MaxRate allows
 	BusiestSecond int             // most requests received within any one second, from all clients together, breaches included
 	Ended         map[Cause]int   // connections that ended, by cause
+
+	Pacing      map[PacingRule]int // rules broken; a request may break several at once
+	OpenHistory int                // historical requests open now: running, held, kept up to date, and head timestamps not cancelled
+	Lines       int                // market data lines in use now, by market data and real-time bars
+	TickByTick  int                // tick-by-tick subscriptions now
 }
 
 // Stats returns a copy of what was counted so far.
@@ -70,6 +75,8 @@ func (g *Gateway) Stats() Stats {
 	s.Open = len(g.sessions)
 	s.ForeignBytes = slices.Clone(s.ForeignBytes)
 	s.Requests, s.ByClient, s.Ended = maps.Clone(s.Requests), maps.Clone(s.ByClient), maps.Clone(s.Ended)
+	s.Pacing = maps.Clone(s.Pacing)
+	s.OpenHistory, s.Lines, s.TickByTick = g.takenLocked(openQuery), g.takenLocked(marketLine), g.takenLocked(tickLine)
 	for id, h := range g.ids {
 		if h.owner != nil {
 			s.Clients = append(s.Clients, int(id))

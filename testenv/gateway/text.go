@@ -80,6 +80,14 @@ var textRequests = map[Request]func(f *fields, id int32) proto.Message{
 		return m
 	},
 	CancelHistoricalData: func(_ *fields, id int32) proto.Message { return &protobuf.CancelHistoricalData{ReqId: &id} },
+	ReqHeadTimestamp: func(f *fields, id int32) proto.Message {
+		f.skip(1)
+		m := &protobuf.HeadTimestampRequest{ReqId: &id, Contract: f.contract()}
+		m.Contract.IncludeExpired = new(f.boolean())
+		m.UseRTH, m.WhatToShow, m.FormatDate = new(f.boolean()), new(f.text()), new(f.integer())
+		return m
+	},
+	CancelHeadTimestamp: func(_ *fields, id int32) proto.Message { return &protobuf.CancelHeadTimestamp{ReqId: &id} },
 	ReqContractDetails: func(f *fields, id int32) proto.Message {
 		f.skip(2)
 		m := &protobuf.ContractDataRequest{ReqId: &id, Contract: f.contract()}
@@ -220,6 +228,8 @@ func appendText(b []byte, m proto.Message) []byte {
 		bar := m.GetHistoricalDataBar()
 		t.add("90").ints(m.GetReqId(), bar.GetBarCount()).add(bar.GetDate())
 		t.prices(bar.GetOpen(), bar.GetClose(), bar.GetHigh(), bar.GetLow()).add(bar.GetWAP(), bar.GetVolume())
+	case *protobuf.HeadTimestamp:
+		t.add("88").ints(m.GetReqId()).add(m.GetHeadTimestamp())
 	case *protobuf.ContractData:
 		t.contractData(m)
 	case *protobuf.ContractDataEnd:

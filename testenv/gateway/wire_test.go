@@ -125,6 +125,13 @@ func TestRequestsAreDecodedFromCapturedBytes(t *testing.T) {
 		{"reqCurrentTime protobuf", protoCodec{}, unhex(t, "000000f9"), ReqCurrentTime, -1, &protobuf.CurrentTimeRequest{}},
 		{"reqCurrentTimeInMillis protobuf", protoCodec{}, unhex(t, "00000131"), ReqCurrentTimeInMillis, -1, &protobuf.CurrentTimeInMillisRequest{}},
 		{"reqMarketDataType protobuf", protoCodec{}, unhex(t, "00000103 0803"), ReqMarketDataType, -1, &protobuf.MarketDataTypeRequest{MarketDataType: new(int32(3))}},
+		{
+			"reqHeadTimestamp text",
+			textCodec{},
+			text("87|4|0|AAPL|STK||0.0|||SMART|NASDAQ|USD|||0|1|TRADES|2|"),
+			ReqHeadTimestamp, 4, nil,
+		},
+		{"cancelHeadTimestamp text", textCodec{}, text("90|4|"), CancelHeadTimestamp, 4, &protobuf.CancelHeadTimestamp{ReqId: new(int32(4))}},
 		{"reqPnL protobuf, not answered", protoCodec{}, unhex(t, "00000124 0809"), 92, 9, nil},
 		{"placeOrder text, not answered", textCodec{}, text("3|17|0|AAPL|"), PlaceOrder, 17, nil},
 	}
@@ -148,6 +155,22 @@ func TestRequestsAreDecodedFromCapturedBytes(t *testing.T) {
 	req, _ = textCodec{}.decode(cases[3].payload)
 	if m := req.body.(*protobuf.RealTimeBarsRequest); m.GetBarSize() != 5 || m.GetWhatToShow() != "TRADES" || !m.GetUseRTH() {
 		t.Errorf("reqRealTimeBars text = %v", m)
+	}
+}
+
+func TestHeadTimestampsAreReadAndWritten(t *testing.T) {
+	text := []byte(strings.ReplaceAll("87|4|0|AAPL|STK||0.0|||SMART|NASDAQ|USD|||0|1|TRADES|2|", "|", "\x00"))
+	req, err := textCodec{}.decode(text)
+	m, ok := req.body.(*protobuf.HeadTimestampRequest)
+	if err != nil || !ok || m.GetContract().GetSymbol() != "AAPL" || !m.GetUseRTH() || m.GetWhatToShow() != "TRADES" || m.GetFormatDate() != 2 {
+		t.Errorf("reqHeadTimestamp text = %v, %v", req.body, err)
+	}
+	reply := &protobuf.HeadTimestamp{ReqId: new(int32(4)), HeadTimestamp: new("345479400")}
+	if got := string(textCodec{}.append(nil, reply)[4:]); got != "88\x004\x00345479400\x00" {
+		t.Errorf("headTimestamp text = %q", got)
+	}
+	if got := (protoCodec{}).append(nil, reply)[4:8]; string(got) != "\x00\x00\x01\x20" {
+		t.Errorf("headTimestamp protobuf begins with %x, want 288", got)
 	}
 }
 

@@ -98,6 +98,13 @@ await check(
   },
 );
 await check(
+  "head timestamp",
+  () => ib.reqHeadTimestamp(6, aapl, "TRADES", true, 2),
+  () => event(EventName.headTimestamp, (id) => id === 6),
+  (_, at) => (String(at) === "345479400" ? null : `AAPL since ${at}`),
+);
+ib.cancelHeadTimestamp(6);
+await check(
   "contract details",
   () => ib.reqContractDetails(4, aapl),
   () => event(EventName.contractDetails, (id) => id === 4),

@@ -85,7 +85,8 @@ const (
 // shortForms is what an error says of how a contract can be written.
 const shortForms = `want a conId (265598), AAPL, AAPL@NASDAQ, SAP/EUR, EUR.USD, "ES@CME 202612", "AAPL 20261218 C 150", or a JSON object with IB's fields`
 
-// The short forms. A symbol may have spaces and dots in it ("BRK B", "BT.A").
+// The short forms. A symbol may have dots in it, and letters behind a space
+// ("BT.A", "BRK B", "BAC PRL").
 var (
 	pairForm   = regexp.MustCompile(`^([A-Z]{3})\.([A-Z]{3})$`)
 	futureForm = regexp.MustCompile(`^(` + symbolForm + `)@([A-Z0-9.]+) ([0-9]{6}|[0-9]{8})$`)
@@ -97,7 +98,7 @@ var (
 	expiryForm  = regexp.MustCompile(`^([0-9]{6}|[0-9]{8})$`)
 )
 
-const symbolForm = `[A-Za-z0-9][A-Za-z0-9.&'-]*(?: [A-Za-z0-9.&'-]+)*`
+const symbolForm = `[A-Za-z0-9][A-Za-z0-9.&'-]*(?: [A-Z]{1,4})?`
 
 // ParseContract reads a contract as people write it:
 //

@@ -67,7 +67,7 @@ func (l *loop) inquire(q *inquiry) {
 // there is to it. Of a session that does not run there is nothing to hear:
 // what was under way in it has its answer.
 func (l *loop) hear(in Input) bool {
-	attempt := uint64(0)
+	var attempt uint64
 	switch in := in.(type) {
 	case Passed:
 		attempt = in.Attempt

@@ -120,10 +120,17 @@ func TestNewsOfNoRequestIsNotTaken(t *testing.T) {
 	q, answer := newInquiry(noon.Add(10 * time.Second))
 	m, _ := r.ask(ready(), q, noon)
 	for _, in := range []Input{
-		Noticed{RequestID: -1, Code: 1100}, Noticed{RequestID: m.ID, Code: 1100}, Noticed{RequestID: m.ID + 1, Code: noContract},
-		Noticed{RequestID: 0, Code: 200}, Noticed{RequestID: linkProbeIDs + 1, Code: 504},
+		Noticed{RequestID: -1, Code: 1100},
+		Noticed{RequestID: m.ID, Code: 1100},
+		Noticed{RequestID: m.ID + 1, Code: noContract},
+		Noticed{RequestID: 0, Code: 200},
+		Noticed{RequestID: linkProbeIDs + 1, Code: 504},
 		Noticed{RequestID: m.ID, Code: 2104, Message: "Market data farm connection is OK:usfarm"},
-		Found{ID: 0, Count: 1}, Found{ID: linkProbeIDs + 1, Count: 1}, Passed{ID: linkProbeIDs + 1, Outcome: OutcomeLost}, Woke{}, Ended{},
+		Found{ID: 0, Count: 1},
+		Found{ID: linkProbeIDs + 1, Count: 1},
+		Passed{ID: linkProbeIDs + 1, Outcome: OutcomeLost},
+		Woke{},
+		Ended{},
 	} {
 		if r.hear(ready(), in, noon) {
 			t.Errorf("%T %+v is taken for a request's", in, in)

@@ -165,12 +165,21 @@ func expand(text string) (Contract, bool) {
 // parseContractObject reads a contract's fields as strictly as a request's.
 func parseContractObject(object []byte) (c Contract, err error) {
 	err = parseObject(object, []field{
-		{"con_id", &c.ConID}, {"symbol", &c.Symbol}, {"sec_type", &c.SecType},
+		{"con_id", &c.ConID},
+		{"symbol", &c.Symbol},
+		{"sec_type", &c.SecType},
 		{"last_trade_date_or_contract_month", &c.LastTradeDateOrContractMonth},
-		{"strike", &c.Strike}, {"right", &c.Right}, {"multiplier", &c.Multiplier},
-		{"exchange", &c.Exchange}, {"primary_exch", &c.PrimaryExch}, {"currency", &c.Currency},
-		{"local_symbol", &c.LocalSymbol}, {"trading_class", &c.TradingClass},
-		{"sec_id_type", &c.SecIDType}, {"sec_id", &c.SecID}, {"include_expired", &c.IncludeExpired},
+		{"strike", &c.Strike},
+		{"right", &c.Right},
+		{"multiplier", &c.Multiplier},
+		{"exchange", &c.Exchange},
+		{"primary_exch", &c.PrimaryExch},
+		{"currency", &c.Currency},
+		{"local_symbol", &c.LocalSymbol},
+		{"trading_class", &c.TradingClass},
+		{"sec_id_type", &c.SecIDType},
+		{"sec_id", &c.SecID},
+		{"include_expired", &c.IncludeExpired},
 	})
 	if err == nil {
 		err = c.Check()
@@ -191,8 +200,14 @@ func (c Contract) Check() error {
 		return errors.New("want con_id, symbol, local_symbol or sec_id, or it could be anything")
 	}
 	for _, f := range []struct{ name, text string }{
-		{"symbol", c.Symbol}, {"sec_type", c.SecType}, {"exchange", c.Exchange}, {"primary_exch", c.PrimaryExch}, {"currency", c.Currency},
-		{"local_symbol", c.LocalSymbol}, {"trading_class", c.TradingClass}, {"sec_id", c.SecID},
+		{"symbol", c.Symbol},
+		{"sec_type", c.SecType},
+		{"exchange", c.Exchange},
+		{"primary_exch", c.PrimaryExch},
+		{"currency", c.Currency},
+		{"local_symbol", c.LocalSymbol},
+		{"trading_class", c.TradingClass},
+		{"sec_id", c.SecID},
 	} {
 		if len(f.text) > maxField {
 			return fmt.Errorf("%s of %d characters: want at most %d", f.name, len(f.text), maxField)

@@ -172,7 +172,7 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Turn) {
 	c := newCallbacks(s.order.Attempt, s.news, s.probes)
 	c.now = s.dialer.now
-	c.details.garbled = r.version < int(ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA)
+	c.details.garbled = r.version < ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA
 	l := newLibrary(c, t.raw, s.dialer.teardown())
 	err := firstTurn(ctx, turn)
 	if err == nil {

@@ -58,9 +58,7 @@ func (r *Runner) notAsked() events.Answer {
 
 // inquire takes a caller's question inside the loop.
 func (l *loop) inquire(q *inquiry) {
-	if m, ok := l.requests.ask(l.state, q, l.wallNow()); ok {
-		l.session.Send(m)
-	}
+	l.requests.ask(l.state, q, l.wallNow())
 }
 
 // hear takes news of what callers asked for, and says whether that is all that
@@ -85,7 +83,7 @@ func (l *loop) hear(in Input) bool {
 
 // pursue does what is due for callers.
 func (l *loop) pursue(now time.Time) {
-	if m, ok := l.requests.due(l.state, now); ok {
+	for _, m := range l.requests.due(l.state, now) {
 		l.session.Send(m)
 	}
 }

@@ -17,8 +17,10 @@ const (
 	// lastRequestID is the last id that a caller's request may follow. Behind it
 	// there is room for the searches of those that are under way.
 	lastRequestID = linkProbeIDs - 1<<16
-	// maxUnderWay is how many requests may wait for their answer at once.
+	// maxUnderWay is how many callers may wait for their answer at once.
 	maxUnderWay = 128
+	// sharedFor is how long a request that left takes further callers.
+	sharedFor = time.Second
 	// proofSpacing is the least time between two searches that prove the link:
 	// IB takes them less often than other requests.
 	proofSpacing = time.Second
@@ -36,10 +38,34 @@ type inquiry struct {
 	contract events.Contract
 	until    time.Time            // when the caller goes away
 	answer   chan<- events.Answer // has room for the answer
+}
 
-	id      int64  // of the request; 0 until it is under way
-	left    bool   // the request has left for the gateway
-	refusal string // the gateway's words that there is no such contract, until they are proven; else empty
+// request is what the gateway is asked for all that want to know of the same
+// contract.
+type request struct {
+	contract events.Contract
+	callers  []*inquiry
+	id       int64     // 0 until it is given to the session
+	expires  time.Time // when it is not to be sent any more
+	leftAt   time.Time // when it left for the gateway; zero until then
+	refusal  string    // the gateway's words that there is no such contract, until they are proven; else empty
+}
+
+// takes says whether somebody who asks at now can wait for q too. One that left
+// a while ago may never be answered, and must not go on with ever new callers.
+func (q *request) takes(c events.Contract, now time.Time) bool {
+	return q.contract == c && (q.leftAt.IsZero() || now.Sub(q.leftAt) < sharedFor)
+}
+
+// until is when the last of the callers goes away.
+func (q *request) until() time.Time {
+	var last time.Time
+	for _, c := range q.callers {
+		if c.until.After(last) {
+			last = c.until
+		}
+	}
+	return last
 }
 
 // requests are the callers' requests of one connection. What is under way
@@ -48,7 +74,7 @@ type inquiry struct {
 type requests struct {
 	connection events.ConnectionID
 	last       int64 // the newest id; 0 when there was none
-	open       []*inquiry
+	open       []*request
 	proof      proof
 	known      contracts
 }
@@ -66,44 +92,56 @@ func (r *requests) nextID() int64 {
 	return r.last
 }
 
-func (r *requests) refuse(q *inquiry, code events.ErrorCode, format string, args ...any) {
-	r.settle(q, events.Refuse(r.connection, code, fmt.Sprintf(format, args...)))
+func (r *requests) refusing(code events.ErrorCode, format string, args ...any) events.Answer {
+	return events.Refuse(r.connection, code, fmt.Sprintf(format, args...))
 }
 
-// settle gives q its answer and forgets it.
-func (r *requests) settle(q *inquiry, a events.Answer) {
-	r.open = slices.DeleteFunc(r.open, func(o *inquiry) bool { return o == q })
-	q.answer <- a
+func (r *requests) refuse(q *request, code events.ErrorCode, format string, args ...any) {
+	r.settle(q, r.refusing(code, format, args...))
 }
 
-// ask takes q, and returns the message that asks for it; false when q has its
-// answer already.
-func (r *requests) ask(s events.State, q *inquiry, now time.Time) (Message, bool) {
-	if known, at, ok := r.known.find(q.contract, now); ok {
+// settle gives all who wait for q their answer and forgets it.
+func (r *requests) settle(q *request, a events.Answer) {
+	r.open = slices.DeleteFunc(r.open, func(o *request) bool { return o == q })
+	for _, c := range q.callers {
+		c.answer <- a
+	}
+}
+
+// ask takes c, which gets its answer at once or waits for that of a request
+// that due will give out.
+func (r *requests) ask(s events.State, c *inquiry, now time.Time) {
+	if known, at, ok := r.known.find(c.contract, now); ok {
 		a := r.qualified(known, at)
 		a.Cached = true
-		r.settle(q, a)
-		return Message{}, false
+		c.answer <- a
+		return
+	}
+	waiting := 0
+	for _, q := range r.open {
+		waiting += len(q.callers)
 	}
 	switch {
 	case s.Phase != events.PhaseReady:
-		r.refuse(q, events.ErrorNotReady, "there is no session with the gateway, the connection is %s: ask again once it is ready", s.Phase)
-	case !now.Before(q.until):
-		r.refuse(q, events.ErrorTimeout, "its time was over before it could be asked for")
-	case len(r.open) >= maxUnderWay:
-		r.refuse(q, events.ErrorBusy, "%d requests are waiting for their answer: try again later", maxUnderWay)
+		c.answer <- r.refusing(events.ErrorNotReady, "there is no session with the gateway, the connection is %s: ask again once it is ready", s.Phase)
+	case !now.Before(c.until):
+		c.answer <- r.refusing(events.ErrorTimeout, "its time was over before it could be asked for")
+	case waiting >= maxUnderWay:
+		c.answer <- r.refusing(events.ErrorBusy, "%d requests are waiting for their answer: try again later", maxUnderWay)
 	case r.last >= lastRequestID:
-		r.refuse(q, events.ErrorInternal, "this process has used its request ids up: restart it")
+		c.answer <- r.refusing(events.ErrorInternal, "this process has used its request ids up: restart it")
 	default:
-		q.id = r.nextID()
-		r.open = append(r.open, q)
-		return Message{ID: q.id, Priority: PriorityRequest, Expires: q.until, Request: ContractDetails{Contract: q.contract}}, true
+		i := slices.IndexFunc(r.open, func(q *request) bool { return q.takes(c.contract, now) })
+		if i < 0 {
+			i = len(r.open)
+			r.open = append(r.open, &request{contract: c.contract})
+		}
+		r.open[i].callers = append(r.open[i].callers, c)
 	}
-	return Message{}, false
 }
 
-func (r *requests) find(id int64) *inquiry {
-	i := slices.IndexFunc(r.open, func(q *inquiry) bool { return q.id == id })
+func (r *requests) find(id int64) *request {
+	i := slices.IndexFunc(r.open, func(q *request) bool { return q.id == id && id != 0 })
 	if i < 0 {
 		return nil
 	}
@@ -115,7 +153,7 @@ func (r *requests) find(id int64) *inquiry {
 func (r *requests) hear(s events.State, in Input, now time.Time) bool {
 	switch in := in.(type) {
 	case Passed:
-		return r.passed(in)
+		return r.passed(in, now)
 	case Described:
 		if q := r.find(in.ID); q != nil {
 			r.described(s, q, in, now)
@@ -134,7 +172,7 @@ func (r *requests) hear(s events.State, in Input, now time.Time) bool {
 	}
 }
 
-func (r *requests) passed(in Passed) bool {
+func (r *requests) passed(in Passed, now time.Time) bool {
 	if in.ID == r.proof.id && in.ID != 0 {
 		if in.Outcome != OutcomeSent {
 			r.proof.id = 0 // another one follows
@@ -147,9 +185,11 @@ func (r *requests) passed(in Passed) bool {
 	}
 	switch in.Outcome {
 	case OutcomeSent:
-		q.left = true
+		q.leftAt = now
 	case OutcomeExpired:
-		r.expired(q)
+		// Who joined it since and has more time waits for it to be given out again.
+		q.id = 0
+		r.leave(q, r.expired(), q.expires)
 	case OutcomeFull:
 		r.refuse(q, events.ErrorQueueFull, "too many messages to the gateway wait for their turn: try again later")
 	case OutcomeLost:
@@ -158,17 +198,13 @@ func (r *requests) passed(in Passed) bool {
 	return true
 }
 
-func (r *requests) expired(q *inquiry) {
-	r.refuse(q, events.ErrorExpired, "its turn in the gateway's message budget did not come in time: nothing was asked")
-}
-
-func (r *requests) lost(q *inquiry) {
+func (r *requests) lost(q *request) {
 	r.refuse(q, events.ErrorSessionLost, "the session with the gateway ended before the answer came: ask again once the connection is ready")
 }
 
 // described answers with what fits the description. What differs in anything
 // but the conId is the same contract on several exchanges.
-func (r *requests) described(s events.State, q *inquiry, in Described, now time.Time) {
+func (r *requests) described(s events.State, q *request, in Described, now time.Time) {
 	one := len(in.Contracts) > 0 && in.Total == len(in.Contracts)
 	for _, c := range in.Contracts {
 		one = one && c.ConID == in.Contracts[0].ConID
@@ -198,10 +234,13 @@ func (r *requests) qualified(c events.ContractDetails, at time.Time) events.Answ
 // noticed answers with an error of the gateway that answers a request. What
 // says something of the session too is not all that there is to it.
 func (r *requests) noticed(s events.State, in Noticed) bool {
+	if in.RequestID < requestIDs || in.RequestID >= linkProbeIDs {
+		return false
+	}
 	reading := events.ReadNotice(in.Code, in.Message)
 	switch {
-	case in.RequestID < requestIDs || in.RequestID >= linkProbeIDs, reading.Link != "", len(reading.Farms) > 0:
-		return false
+	case reading.Link != "", len(reading.Farms) > 0:
+		return false // it is about more than the request
 	case reading.Class == events.ClassInfo || reading.Class == events.ClassAdvisory || reading.Class == events.ClassBenign:
 		return false // it goes on
 	case in.RequestID == r.proof.id:
@@ -226,7 +265,7 @@ func said(in Noticed) string { return fmt.Sprintf("%s (%d)", quote(in.Message), 
 
 // unknown takes the gateway's word that there is no such contract. It says the
 // same when it cannot know, so IB's servers must be seen to be there.
-func (r *requests) unknown(s events.State, q *inquiry, words string) {
+func (r *requests) unknown(s events.State, q *request, words string) {
 	if why := doubt(s); why != "" {
 		r.unavailable(q, words, why)
 		return
@@ -234,8 +273,10 @@ func (r *requests) unknown(s events.State, q *inquiry, words string) {
 	q.refusal = words
 }
 
-func (r *requests) unavailable(q *inquiry, words, why string) {
-	r.refuse(q, events.ErrorUnavailable,
+func (r *requests) unavailable(q *request, words, why string) { r.settle(q, r.untrusted(words, why)) }
+
+func (r *requests) untrusted(words, why string) events.Answer {
+	return r.refusing(events.ErrorUnavailable,
 		"the gateway says that there is no such contract: %s; that is not to be trusted now, since a gateway says the same when it cannot ask IB (ib_insync #330): %s", words, why)
 }
 
@@ -276,34 +317,69 @@ func doubt(s events.State) string {
 	return ""
 }
 
-// due answers those whose time is over at now, and returns the search that is
-// to prove the link for those who wait for it, if one is due.
-func (r *requests) due(s events.State, now time.Time) (Message, bool) {
+// due answers those whose time is over at now, and returns the messages to
+// send: requests that have not been given out, and the search that is to prove
+// the link for those that wait for it.
+func (r *requests) due(s events.State, now time.Time) []Message {
+	if len(r.open) == 0 {
+		return nil
+	}
 	if r.proof.id != 0 && !now.Before(r.proof.until) {
 		r.proof.id = 0
 	}
+	var messages []Message
 	wanted := false
 	why := doubt(s)
 	for _, q := range slices.Clone(r.open) {
-		over := !now.Before(q.until)
-		switch {
-		case q.refusal != "" && why != "":
+		if q.refusal != "" && why != "" {
 			r.unavailable(q, q.refusal, why)
-		case q.refusal != "" && over:
-			r.unavailable(q, q.refusal, "IB's servers did not answer a search in time")
+			continue
+		}
+		r.leave(q, r.overdue(q, why), now)
+		switch {
+		case len(q.callers) == 0:
 		case q.refusal != "":
 			wanted = true
-		case over && q.left:
-			r.refuse(q, events.ErrorTimeout, "the gateway did not answer in time%s", behind(": ", why))
-		case over:
-			r.expired(q)
+		case q.id == 0:
+			q.id, q.expires = r.nextID(), q.until()
+			messages = append(messages, Message{ID: q.id, Priority: PriorityRequest, Expires: q.expires, Request: ContractDetails{Contract: q.contract}})
 		}
 	}
-	if !wanted || r.proof.id != 0 || now.Before(r.proof.next) {
-		return Message{}, false
+	if wanted && r.proof.id == 0 && !now.Before(r.proof.next) {
+		r.proof = proof{id: r.nextID(), until: now.Add(proofWithin), next: now.Add(proofSpacing)}
+		messages = append(messages, Message{ID: r.proof.id, Priority: PriorityRequest, Expires: r.proof.until, Request: SearchSymbols{Pattern: probePattern}})
 	}
-	r.proof = proof{id: r.nextID(), until: now.Add(proofWithin), next: now.Add(proofSpacing)}
-	return Message{ID: r.proof.id, Priority: PriorityRequest, Expires: r.proof.until, Request: SearchSymbols{Pattern: probePattern}}, true
+	return messages
+}
+
+// overdue is the answer to those who wait for q no longer.
+func (r *requests) overdue(q *request, why string) events.Answer {
+	switch {
+	case q.refusal != "":
+		return r.untrusted(q.refusal, "IB's servers did not answer a search in time")
+	case !q.leftAt.IsZero():
+		return r.refusing(events.ErrorTimeout, "the gateway did not answer in time%s", behind(": ", why))
+	}
+	return r.expired()
+}
+
+func (r *requests) expired() events.Answer {
+	return r.refusing(events.ErrorExpired, "its turn in the gateway's message budget did not come in time: nothing was asked")
+}
+
+// leave answers those whose time is over at now, and forgets q when nobody waits
+// for it any more.
+func (r *requests) leave(q *request, a events.Answer, now time.Time) {
+	q.callers = slices.DeleteFunc(q.callers, func(c *inquiry) bool {
+		over := !now.Before(c.until)
+		if over {
+			c.answer <- a
+		}
+		return over
+	})
+	if len(q.callers) == 0 {
+		r.settle(q, a)
+	}
 }
 
 // behind puts lead before text where there is any.
@@ -318,7 +394,9 @@ func behind(lead, text string) string {
 func (r *requests) wakeAt() time.Time {
 	var at time.Time
 	for _, q := range r.open {
-		at = earliest(at, q.until)
+		for _, c := range q.callers {
+			at = earliest(at, c.until)
+		}
 		switch {
 		case q.refusal == "":
 		case r.proof.id != 0:
@@ -342,10 +420,20 @@ func (r *requests) end(shutdown bool) {
 	r.proof.id = 0
 }
 
+func moved(t time.Time, by time.Duration) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(by)
+}
+
 // shift moves the times of what is under way as the clock jumped.
 func (r *requests) shift(by time.Duration) {
 	for _, q := range r.open {
-		q.until = q.until.Add(by)
+		q.expires, q.leftAt = q.expires.Add(by), moved(q.leftAt, by)
+		for _, c := range q.callers {
+			c.until = c.until.Add(by)
+		}
 	}
 	r.proof.until, r.proof.next = r.proof.until.Add(by), r.proof.next.Add(by)
 }

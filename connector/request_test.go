@@ -73,21 +73,21 @@ func newInquiry(until time.Time) (*inquiry, chan events.Answer) {
 func TestIDsEndBeforeThoseOfProbes(t *testing.T) {
 	r := requests{connection: "main", last: lastRequestID - 1}
 	q, answer := newInquiry(noon.Add(time.Minute))
-	m, ok := r.ask(ready(), q, noon)
-	if !ok || m.ID != lastRequestID {
-		t.Fatalf("the last request is %+v, %v, want it sent", m, ok)
+	r.ask(ready(), q, noon)
+	sent := r.due(ready(), noon)
+	if len(sent) != 1 || sent[0].ID != lastRequestID {
+		t.Fatalf("the last request is %+v, want it sent", sent)
 	}
+	m := sent[0]
 	// It may still need a search a second.
 	for at := noon; at.Before(q.until); at = at.Add(proofWithin) {
 		r.hear(ready(), Noticed{RequestID: m.ID, Code: noContract, Message: "none"}, at)
-		if search, ok := r.due(ready(), at); !ok || search.ID >= linkProbeIDs {
-			t.Fatalf("after %v the search is %+v, %v, want one below the probes' ids", at.Sub(noon), search, ok)
+		if search := r.due(ready(), at); len(search) != 1 || search[0].ID >= linkProbeIDs {
+			t.Fatalf("after %v the search is %+v, want one below the probes' ids", at.Sub(noon), search)
 		}
 	}
 	late, refused := newInquiry(noon.Add(time.Minute))
-	if m, ok := r.ask(ready(), late, noon); ok {
-		t.Fatalf("one request too many was sent as %+v", m)
-	}
+	r.ask(ready(), late, noon)
 	if a := <-refused; a.OK || a.Error.Code != events.ErrorInternal {
 		t.Errorf("one request too many is answered %+v, want internal", a)
 	}
@@ -104,6 +104,7 @@ func TestAClockThatJumpsLeavesRequestsTheirTime(t *testing.T) {
 	r := requests{connection: "main"}
 	q, answer := newInquiry(noon.Add(10 * time.Second))
 	r.ask(ready(), q, noon)
+	r.due(ready(), noon)
 	r.shift(time.Hour)
 	r.due(ready(), noon.Add(time.Hour+9*time.Second))
 	if len(answer) != 0 {
@@ -118,7 +119,8 @@ func TestAClockThatJumpsLeavesRequestsTheirTime(t *testing.T) {
 func TestNewsOfNoRequestIsNotTaken(t *testing.T) {
 	r := requests{connection: "main"}
 	q, answer := newInquiry(noon.Add(10 * time.Second))
-	m, _ := r.ask(ready(), q, noon)
+	r.ask(ready(), q, noon)
+	m := r.due(ready(), noon)[0]
 	for _, in := range []Input{
 		Noticed{RequestID: -1, Code: 1100},
 		Noticed{RequestID: m.ID, Code: 1100},
@@ -138,5 +140,49 @@ func TestNewsOfNoRequestIsNotTaken(t *testing.T) {
 	}
 	if len(answer) != 0 || len(r.open) != 1 {
 		t.Errorf("the request is answered %+v, want it to wait", <-answer)
+	}
+}
+
+func TestCallersOfOneContractShareARequest(t *testing.T) {
+	r := requests{connection: "main"}
+	brief, briefly := newInquiry(noon.Add(2 * time.Second))
+	r.ask(ready(), brief, noon)
+	first := r.due(ready(), noon)
+	if len(first) != 1 || !first[0].Expires.Equal(brief.until) {
+		t.Fatalf("the request is %+v, want one that expires with its caller's time", first)
+	}
+	patient, patiently := newInquiry(noon.Add(time.Minute))
+	r.ask(ready(), patient, noon.Add(time.Second))
+	if sent := r.due(ready(), noon.Add(time.Second)); len(sent) != 0 {
+		t.Errorf("a second caller has %+v sent, want it to wait for the first one's", sent)
+	}
+	// It got no turn: the one goes, and for the other it is given out again.
+	at := noon.Add(2 * time.Second)
+	r.hear(ready(), Passed{ID: first[0].ID, Outcome: OutcomeExpired}, at)
+	second := r.due(ready(), at)
+	if len(second) != 1 || second[0].ID <= first[0].ID || !second[0].Expires.Equal(patient.until) {
+		t.Fatalf("after the first expired there is sent %+v, want it again with the other's time", second)
+	}
+	if a := <-briefly; a.Error.Code != events.ErrorExpired {
+		t.Errorf("the first caller is answered %+v, want expired", a)
+	}
+	r.hear(ready(), Passed{ID: second[0].ID, Outcome: OutcomeSent}, at)
+	// Who comes soon after it left waits for it, who comes later does not.
+	soon, soonAnswer := newInquiry(noon.Add(time.Minute))
+	r.ask(ready(), soon, at.Add(sharedFor-time.Millisecond))
+	late, lateAnswer := newInquiry(noon.Add(time.Minute))
+	r.ask(ready(), late, at.Add(sharedFor))
+	third := r.due(ready(), at.Add(sharedFor))
+	if len(third) != 1 {
+		t.Fatalf("for who comes late there is sent %+v, want a request of its own", third)
+	}
+	r.hear(ready(), Described{ID: second[0].ID, Contracts: []events.ContractDetails{details(7, "")}, Total: 1}, at.Add(2*sharedFor))
+	for _, answer := range []chan events.Answer{patiently, soonAnswer} {
+		if a := <-answer; !a.OK || a.Contracts[0].ConID != 7 {
+			t.Errorf("who shares the request is answered %+v, want what was found", a)
+		}
+	}
+	if len(lateAnswer) != 0 || len(r.open) != 1 {
+		t.Errorf("%d requests are left, want that of who came late", len(r.open))
 	}
 }

@@ -184,6 +184,9 @@ func TestAHundredContractsAreAskedForAtOnce(t *testing.T) {
 	all.Wait()
 	s := gw.Stats()
 	t.Logf("%d requests left for 100 that were made; busiest second: %d messages of %d", s.Requests[gateway.ReqContractDetails], s.BusiestSecond, connector.DefaultPerSecond)
+	if n := s.Requests[gateway.ReqContractDetails]; n < 5 || n > 50 {
+		t.Errorf("%d requests left for 100 that asked for five contracts at once, want callers to share them", n)
+	}
 	if s.Breaches != 0 {
 		t.Errorf("%d messages were too many for the gateway, want none", s.Breaches)
 	}

@@ -200,7 +200,11 @@ func FuzzParseContract(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	f.Add(`{"contract":{"symbol":"ES","sec_type":"FUT"},"wait":"5s"}`)
 	f.Fuzz(func(t *testing.T, text string) {
+		if r, err := VerbContract.ParseRequest([]byte(text)); err == nil && r.Contract.Check() != nil || err != nil && r != (Request{}) {
+			t.Errorf("ParseRequest(%q) = %+v, %v, want a contract in order or an error alone", text, r, err)
+		}
 		c, err := ParseContract(text)
 		if err != nil {
 			if c != (Contract{}) || err.Error() == "" {

@@ -48,7 +48,6 @@ func (v *contractVerb) Run(ctx context.Context, c console) error {
 
 func printContract(w io.Writer, d events.ContractDetails, a events.Answer) error {
 	c := d.Contract
-	c.ConID = 0
 	name := c.LocalSymbol
 	if name == "" {
 		name = c.Symbol

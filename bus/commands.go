@@ -31,7 +31,7 @@ type CommandService struct {
 	Version    string                // the program's, as a semantic version
 	Verbs      []VerbSpec
 	// Handle carries out a well-formed command and returns its answer. It is
-	// called from many goroutines, at most 64 at once, and must return when its
+	// called from many goroutines, at most 256 at once, and must return when its
 	// context ends. A panic is answered with [events.ErrorInternal].
 	Handle func(context.Context, events.Verb, events.Request) events.Answer
 	// Started, when set, is called once commands are taken.
@@ -42,7 +42,7 @@ type CommandService struct {
 }
 
 const (
-	maxHandlers  = 64
+	maxHandlers  = 256
 	maxIDLength  = 64
 	flushTimeout = 2 * time.Second
 	poolKey      = "pool" // under which a service's metadata name a pool's members
@@ -153,7 +153,7 @@ func (c *commands) overload(ctx context.Context) events.Answer {
 }
 
 func (c *commands) handle(ctx context.Context, v events.Verb, r micro.Request) (answer events.Answer) {
-	req, err := parseRequest(r)
+	req, err := parseRequest(v, r)
 	if err != nil {
 		return events.Refuse(c.Connection, events.ErrorBadRequest, err.Error())
 	}
@@ -167,8 +167,8 @@ func (c *commands) handle(ctx context.Context, v events.Verb, r micro.Request) (
 }
 
 // parseRequest reads a command's payload, and its id from wherever it stands.
-func parseRequest(r micro.Request) (events.Request, error) {
-	req, err := events.ParseRequest(r.Data())
+func parseRequest(v events.Verb, r micro.Request) (events.Request, error) {
+	req, err := v.ParseRequest(r.Data())
 	if err != nil {
 		return req, err
 	}

@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -228,7 +229,7 @@ func TestIBCIsAskedOnceItIsOnRecord(t *testing.T) {
 			t.Errorf("when IBC was asked, %d events said so, want 1", begun)
 		}
 		again := l.send(events.VerbRestartGateway, events.Request{ID: "c1", Wait: events.Wait(time.Minute)})
-		if again != a {
+		if !reflect.DeepEqual(again, a) {
 			t.Errorf("the same id is answered %+v, want %+v", again, a)
 		}
 		if n := i.times(events.VerbRestartGateway); n != 1 {

@@ -39,6 +39,9 @@
 //   - A command that was accepted has an outcome on record once the connection
 //     is ready and its link proven or found silent, stopped by command, or tripped, over restarts too. The same id
 //     has no second effect.
+//   - A request for a contract has one answer: what IB said, or at the moment it
+//     is known why there is none. Nothing of it is recorded. That there is no
+//     such contract is said only when IB's servers were seen to be there.
 //   - A control command, which IBC carries out, is recorded as begun before IBC
 //     is asked, and never asked for twice. Its outcome is what IBC said; after a
 //     crash in between, that it is not known. One is under way at a time, in

@@ -57,7 +57,7 @@ func (g *gateway) Attempt(o connector.Order) connector.Session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	script := g.scripts[min(len(g.attempts), len(g.scripts)-1)]
-	s := &session{order: o, script: script, linger: g.linger, waits: g.waits, wall: g.wall, sent: make(chan probe, 64), asked: make(chan connector.Message, 64)}
+	s := &session{order: o, script: script, linger: g.linger, waits: g.waits, wall: g.wall, sent: make(chan probe, 64), asked: make(chan connector.Message, 256)}
 	if s.wall == nil {
 		s.wall = time.Now
 	}

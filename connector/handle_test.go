@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,7 +92,7 @@ func TestTheSameIDGetsTheSameAnswer(t *testing.T) {
 		b := l.send(events.VerbReconnect, events.Request{ID: "c1"})
 		pass(time.Minute)
 		c := l.send(events.VerbReconnect, events.Request{ID: "c1"})
-		if a != b || a != c {
+		if !reflect.DeepEqual(a, b) || !reflect.DeepEqual(a, c) {
 			t.Errorf("answers %+v, %+v and %+v, want the same", a, b, c)
 		}
 		if n := len(all[*events.SessionLost](store)); n != 1 {
@@ -178,7 +179,7 @@ func TestTooManyCommandsAreTurnedAway(t *testing.T) {
 			}
 		}
 		wantError(t, l.send(events.VerbConnect, events.Request{ID: "one-more"}), events.ErrorBusy, "100 commands")
-		if again := l.send(events.VerbConnect, events.Request{ID: "c99"}); again != a {
+		if again := l.send(events.VerbConnect, events.Request{ID: "c99"}); !reflect.DeepEqual(again, a) {
 			t.Errorf("a known id is answered %+v when busy, want %+v", again, a)
 		}
 		if s := l.send(events.VerbStatus, events.Request{}); !s.OK || len(s.State.Pending) != 100 {

@@ -110,6 +110,20 @@ type Found struct {
 	Count   int       // of the contracts in it
 }
 
+// Described says which contracts fit a description that was asked for: all of
+// them came.
+type Described struct {
+	Attempt   uint64
+	ID        int64                    // the message's that asked
+	At        time.Time                // when the last of them came
+	Contracts []events.ContractDetails // the first of them, [MaxDescribed] at most
+	Total     int                      // how many came
+}
+
+// MaxDescribed is how many of the contracts that fit one description are kept.
+// IB lists a whole chain of options where it is asked to.
+const MaxDescribed = events.MaxCandidates
+
 // Refused says that the safety catch kept a message from the gateway. It is
 // taken whatever the attempt: what somebody tried to send must not go unseen.
 type Refused struct {
@@ -176,6 +190,7 @@ func (Noticed) isInput()   {}
 func (Probed) isInput()    {}
 func (Passed) isInput()    {}
 func (Found) isInput()     {}
+func (Described) isInput() {}
 func (Refused) isInput()   {}
 func (Abandoned) isInput() {}
 func (Commanded) isInput() {}

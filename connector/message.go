@@ -3,6 +3,8 @@ package connector
 import (
 	"slices"
 	"time"
+
+	"ibconn/events"
 )
 
 // Message is one request on its way to a gateway. What becomes of it is
@@ -23,7 +25,13 @@ type Request interface{ isRequest() }
 // (reqMatchingSymbols). The gateway cannot answer it by itself.
 type SearchSymbols struct{ Pattern string }
 
-func (SearchSymbols) isRequest() {}
+// ContractDetails asks which contracts fit a description, and all of them
+// (reqContractDetails). A gateway that is cut off from IB may answer for itself,
+// and then says that there is none.
+type ContractDetails struct{ Contract events.Contract }
+
+func (SearchSymbols) isRequest()   {}
+func (ContractDetails) isRequest() {}
 
 // Outcome is what became of a message.
 type Outcome string

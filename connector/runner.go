@@ -35,10 +35,11 @@ type Runner struct {
 	// the system's clock.
 	Grace time.Duration
 
-	view   atomic.Pointer[view]
-	orders chan order
-	ended  chan struct{} // closed when Run has ended
-	once   sync.Once
+	view      atomic.Pointer[view]
+	orders    chan order
+	inquiries chan *inquiry
+	ended     chan struct{} // closed when Run has ended
+	once      sync.Once
 }
 
 // DefaultGrace is the grace of a Runner that names none.
@@ -54,6 +55,7 @@ type view struct {
 func (r *Runner) init() {
 	r.once.Do(func() {
 		r.orders = make(chan order)
+		r.inquiries = make(chan *inquiry)
 		r.ended = make(chan struct{})
 		r.view.Store(&view{state: events.NewState(r.Connection), next: make(chan struct{})})
 	})
@@ -96,6 +98,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		inputs:    make(chan Input),
 		quit:      make(chan struct{}),
 		repeats:   repeats{every: r.Policy.RepeatEvery},
+		requests:  requests{connection: r.Connection},
 	}
 	if err := l.run(ctx); err != nil {
 		return fmt.Errorf("connector %s: %w", r.Connection, err)
@@ -129,6 +132,8 @@ type loop struct {
 	controlling string             // the control command that is asked for; empty when none is
 	endControl  context.CancelFunc // ends the asking
 
+	requests requests // what callers asked for
+
 	repeats repeats
 	wall    time.Time     // when the clock was last looked at,
 	passed  time.Duration // and how much time had passed then
@@ -137,6 +142,7 @@ type loop struct {
 func (l *loop) run(ctx context.Context) error {
 	defer func() {
 		close(l.quit)
+		l.requests.end(true)
 		l.endSession()
 		if l.controlling != "" {
 			l.endControl()
@@ -175,6 +181,8 @@ func (l *loop) loop(ctx context.Context) error {
 			next = func() error { return l.take(in) }
 		case o := <-l.orders:
 			next = func() error { return l.obey(o) }
+		case q := <-l.inquiries:
+			next = func() error { l.inquire(q); return nil }
 		case <-rang:
 			next = l.wake
 		}
@@ -187,6 +195,7 @@ func (l *loop) loop(ctx context.Context) error {
 		if err := next(); err != nil {
 			return err
 		}
+		l.pursue(l.wallNow())
 	}
 }
 
@@ -229,6 +238,7 @@ func (l *loop) jump(by time.Duration) error {
 			*at = at.Add(by)
 		}
 	}
+	l.requests.shift(by)
 	return l.take(Jumped{By: by})
 }
 
@@ -256,6 +266,9 @@ func (l *loop) sleep(now time.Time) time.Duration {
 		at = earliest(at, plan.LinkProbeAt)
 	case plan.LinkProbe != 0 && !l.linkProbedAt.IsZero():
 		at = earliest(at, l.linkProbedAt.Add(l.Policy.LinkProbeTimeout))
+	}
+	if due := l.requests.wakeAt(); !due.IsZero() {
+		at = earliest(at, due)
 	}
 	if due := l.repeats.wakeAt(); !due.IsZero() && (at.IsZero() || due.Before(at)) {
 		at = due
@@ -323,6 +336,9 @@ func (l *loop) take(in Input) error {
 	}
 	if p, ok := in.(Passed); ok && p.Attempt == l.running && p.Outcome == OutcomeSent && p.ID == linkProbeIDs+int64(l.linkProbed) {
 		l.linkProbedAt = p.At.UTC().Round(0)
+	}
+	if l.hear(in) {
+		in = l.woke()
 	}
 	var cause string
 	for {
@@ -428,6 +444,7 @@ func (l *loop) endSession() {
 	if l.session != nil {
 		l.end()
 	}
+	l.requests.end(false)
 	l.running, l.session, l.end = 0, nil, nil
 }
 

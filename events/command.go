@@ -11,6 +11,7 @@ const (
 	VerbReconnect  Verb = "reconnect"
 	VerbConnect    Verb = "connect"
 	VerbDisconnect Verb = "disconnect"
+	VerbContract   Verb = "contract"
 
 	// The control commands; see [Verb.Control].
 	VerbReconnectData    Verb = "reconnect-data"
@@ -20,7 +21,7 @@ const (
 
 // Verbs lists every command.
 var Verbs = []Verb{
-	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect,
+	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract,
 	VerbReconnectData, VerbReconnectAccount, VerbRestartGateway,
 }
 
@@ -32,7 +33,7 @@ func (v Verb) Control() bool {
 	switch v {
 	case VerbReconnectData, VerbReconnectAccount, VerbRestartGateway:
 		return true
-	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect:
+	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract:
 	}
 	return false
 }
@@ -48,6 +49,8 @@ func (v Verb) Purpose() string {
 		return "be connected: undo disconnect, or force a probe of an open breaker"
 	case VerbDisconnect:
 		return "end the session and stay away until connect"
+	case VerbContract:
+		return "which contract a description means, and all that IB knows of it; changes nothing"
 	case VerbReconnectData:
 		return "have IBC reconnect the gateway to the data farms (its Ctrl-Alt-F)"
 	case VerbReconnectAccount:

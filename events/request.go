@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -36,6 +38,18 @@ const (
 	ErrorGatewayRefused ErrorCode = "gateway_refused" // IBC was asked, and refused
 	ErrorIBCUnreachable ErrorCode = "ibc_unreachable" // IBC could not be asked: nothing was done
 	ErrorOutcomeUnknown ErrorCode = "outcome_unknown" // IBC was asked and did not answer: it may have been done
+
+	// What the command contract is answered with.
+
+	ErrorAmbiguous    ErrorCode = "ambiguous"     // several contracts fit the description
+	ErrorNotFound     ErrorCode = "not_found"     // no contract fits the description, and IB's servers were reached
+	ErrorUnavailable  ErrorCode = "unavailable"   // whether there is one cannot be known now: ask again later
+	ErrorNotReady     ErrorCode = "not_ready"     // there is no session: ask again once there is
+	ErrorTimeout      ErrorCode = "timeout"       // it was asked for, and no answer came in time
+	ErrorExpired      ErrorCode = "expired"       // its time was over before the message budget let it leave
+	ErrorQueueFull    ErrorCode = "queue_full"    // too many messages wait for the message budget
+	ErrorSessionLost  ErrorCode = "session_lost"  // the session ended before the answer came
+	ErrorGatewayError ErrorCode = "gateway_error" // the gateway answered with another error
 )
 
 // Request is what a command takes, as JSON. An empty payload is an empty
@@ -48,8 +62,12 @@ type Request struct {
 	// Reason is kept with the command's events. At most 500 characters.
 	Reason string `json:"reason,omitempty"`
 	// Wait is how long to wait for the outcome before answering, as a Go
-	// duration ("5s"), at most a minute. Without it the answer comes at once.
+	// duration ("5s"), at most a minute. Without it the answer comes at once; to
+	// contract, within [ContractWait].
 	Wait Wait `json:"wait,omitzero"`
+	// Contract is what the command contract asks for, and no other command takes:
+	// a short form as a string ("AAPL", "ES@CME 202612"), or an object.
+	Contract Contract `json:"contract,omitzero"`
 }
 
 // Wait is a duration as a request words it.
@@ -57,6 +75,13 @@ type Wait time.Duration
 
 // MaxWait is the longest a command may wait for its outcome.
 const MaxWait = Wait(time.Minute)
+
+// ContractWait is how long the command contract waits for IB's answer, where
+// its request does not say.
+const ContractWait = Wait(10 * time.Second)
+
+// MaxCandidates is how many candidates an answer lists at most.
+const MaxCandidates = 50
 
 // MarshalText words w as Go does.
 func (w Wait) MarshalText() ([]byte, error) { return []byte(time.Duration(w).String()), nil }
@@ -74,49 +99,42 @@ func (w *Wait) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseRequest reads a command's payload strictly: a field that is unknown,
-// stands twice or is no string, anything after the object, and a value out of
-// range are errors that name what was found. Account ids in the reason are
-// masked.
-func ParseRequest(payload []byte) (Request, error) {
+// ParseRequest reads the payload of a command that takes no fields of its own,
+// strictly: a field that is unknown, stands twice or is no string, anything
+// after the object, and a value out of range are errors that name what was
+// found. Account ids in the reason are masked.
+func ParseRequest(payload []byte) (Request, error) { return Verb("").ParseRequest(payload) }
+
+// ParseRequest reads the payload of the command v, as [ParseRequest] does, and
+// with it the fields that v alone takes and needs.
+func (v Verb) ParseRequest(payload []byte) (Request, error) {
 	if len(payload) > MaxRequestSize {
 		return Request{}, fmt.Errorf("payload of %d bytes: want at most %d", len(payload), MaxRequestSize)
 	}
-	if len(bytes.TrimSpace(payload)) == 0 {
-		return Request{}, nil
+	var r Request
+	if len(bytes.TrimSpace(payload)) > 0 {
+		var err error
+		if r, err = parseRequest(v, payload); err != nil {
+			return Request{}, fmt.Errorf("payload is not a request: %w", err)
+		}
 	}
-	r, err := parseRequest(payload)
-	if err != nil {
-		return Request{}, fmt.Errorf("payload is not a request: %w", err)
+	if v == VerbContract && r.Contract == (Contract{}) {
+		return Request{}, errors.New("payload is not a request: contract is missing: " + shortForms)
 	}
 	r.Reason = MaskAccounts(r.Reason)
 	return r, nil
 }
 
-func parseRequest(payload []byte) (r Request, err error) {
+func parseRequest(v Verb, payload []byte) (r Request, err error) {
 	if !utf8.Valid(payload) {
 		return r, errors.New("not UTF-8")
 	}
-	// The whole syntax first: the errors of the tokens below say less.
-	var whole json.RawMessage
-	if err := json.Unmarshal(payload, &whole); err != nil {
+	fields := []field{{"id", &r.ID}, {"reason", &r.Reason}, {"wait", &r.Wait}}
+	if v == VerbContract {
+		fields = append(fields, field{"contract", &r.Contract})
+	}
+	if err := parseObject(payload, fields); err != nil {
 		return r, err
-	}
-	// Token by token, because a struct would take "ID" for "id" and the last of
-	// two fields for the only one.
-	d := json.NewDecoder(bytes.NewReader(payload))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return r, errors.New("want a JSON object")
-	}
-	fields := map[string]any{"id": &r.ID, "reason": &r.Reason, "wait": &r.Wait}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return r, err
-		}
-		if err := parseField(d, fields, fmt.Sprint(name)); err != nil {
-			return r, err
-		}
 	}
 	if n := utf8.RuneCountInString(r.ID); n > MaxIDLength {
 		return r, fmt.Errorf("id of %d characters: want at most %d", n, MaxIDLength)
@@ -127,25 +145,98 @@ func parseRequest(payload []byte) (r Request, err error) {
 	return r, nil
 }
 
+// field is one that an object may have: its name, and where its value goes.
+type field struct {
+	name string
+	into any
+}
+
+// parseObject reads a JSON object that has nothing but these fields, each once
+// at most.
+func parseObject(object []byte, fields []field) error {
+	// The whole syntax first: the errors of the tokens below say less.
+	var whole json.RawMessage
+	if err := json.Unmarshal(object, &whole); err != nil {
+		return err
+	}
+	// Token by token, because a struct would take "ID" for "id" and the last of
+	// two fields for the only one.
+	d := json.NewDecoder(bytes.NewReader(object))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return errors.New("want a JSON object")
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return err
+		}
+		if err := parseField(d, fields, fmt.Sprint(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // parseField reads the value of one field into where fields says, and crosses
 // it off.
-func parseField(d *json.Decoder, fields map[string]any, name string) error {
-	into, known := fields[name]
+func parseField(d *json.Decoder, fields []field, name string) error {
+	i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 	switch {
-	case !known:
-		return fmt.Errorf("unknown field %.40q: want id, reason or wait", name)
-	case into == nil:
+	case i < 0:
+		return fmt.Errorf("unknown field %.40q: want %s", name, namesOf(fields))
+	case fields[i].into == nil:
 		return fmt.Errorf("%s stands twice", name)
 	}
-	fields[name] = nil
+	into := fields[i].into
+	fields[i].into = nil
 	var value json.RawMessage
 	if err := d.Decode(&value); err != nil {
 		return err
 	}
-	if value[0] != '"' {
-		return fmt.Errorf("%s: want a JSON string", name)
+	kind := value[0]
+	switch into := into.(type) {
+	case *Contract:
+		return parseContractValue(value, into)
+	case *int64:
+		if err := json.Unmarshal(value, into); err != nil || kind == 'n' {
+			return fmt.Errorf("%s %.40s: want a whole number", name, value)
+		}
+		return nil
+	case *bool:
+		if kind != 't' && kind != 'f' {
+			return fmt.Errorf("%s: want true or false", name)
+		}
+	default:
+		if kind != '"' {
+			return fmt.Errorf("%s: want a JSON string", name)
+		}
 	}
 	return json.Unmarshal(value, into)
+}
+
+func parseContractValue(value json.RawMessage, into *Contract) (err error) {
+	text := string(value)
+	switch value[0] {
+	case '{':
+	case '"':
+		if err := json.Unmarshal(value, &text); err != nil {
+			return err
+		}
+	default:
+		return errors.New("contract: want a JSON string or object")
+	}
+	*into, err = ParseContract(text)
+	return err
+}
+
+// namesOf lists fields as a sentence does.
+func namesOf(fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // Answer is what every command answers, as JSON.
@@ -158,9 +249,16 @@ type Answer struct {
 	Error      *AnswerError `json:"error,omitempty"`      // present when OK is false
 	Said       string       `json:"said,omitempty"`       // what IBC said to a control command, once that is known
 
-	// The rest is in the answer to status only.
+	// The next are in the answer to contract only.
 
-	AsOf    time.Time `json:"as_of,omitzero"`      // the time of answering
+	Contracts  []ContractDetails `json:"contracts,omitempty"`  // the contract that was asked for, qualified: one
+	Candidates []Contract        `json:"candidates,omitempty"` // those that an ambiguous description fits, at most 50
+	More       int               `json:"more,omitempty"`       // how many more candidates there are
+	Cached     bool              `json:"cached,omitempty"`     // it was remembered from an earlier answer, and IB not asked again
+
+	// The rest is in the answer to status only, but for the time.
+
+	AsOf    time.Time `json:"as_of,omitzero"`      // the time of answering; in the answer to contract, of IB's answer
 	Uptime  Millis    `json:"uptime_ms,omitempty"` // how long the session has been ready
 	Traffic *Traffic  `json:"traffic,omitempty"`   // of the session that is up
 	State   *State    `json:"state,omitempty"`     // what the log says, folded

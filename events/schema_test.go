@@ -174,6 +174,12 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	request.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	request.Properties["id"].MaxLength = new(MaxIDLength)
 	request.Properties["reason"].MaxLength = new(MaxReasonLength)
+	object := request.Properties["contract"]
+	object.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
+	request.Properties["contract"] = &jsonschema.Schema{
+		Description: object.Description, AnyOf: []*jsonschema.Schema{{Type: "string", MinLength: new(1)}, object},
+	}
+	object.Description = ""
 	request.Description, all[SchemaAnswer].Description = src.comments["Request"], src.comments["Answer"]
 	for _, typ := range Types() {
 		all[string(typ)] = src.eventSchema(t, New(typ))

@@ -54,6 +54,7 @@ type commandLine struct {
 	Reconnect  verbCommand    `cmd:"" help:"End the session, if any, and open a new one at once."`
 	Connect    verbCommand    `cmd:"" help:"Be connected: undo disconnect, or force a probe of an open breaker."`
 	Disconnect verbCommand    `cmd:"" help:"End the session and stay away until connect."`
+	Contract   contractVerb   `cmd:"" help:"Which contract a description means, and what IB knows of it."`
 	Control    controlVerbs   `embed:""`
 	Doctor     doctorCommand  `cmd:"" help:"Check gateway, bus, data directory and clock, and say what to fix."`
 	Gateway    gatewayCommand `cmd:"" help:"The simulated IB Gateway, for anyone's tests."`

@@ -18,7 +18,7 @@ import (
 func TestHelpNamesEveryVerb(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {}} {
 		out := cliOK(t, args...)
-		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
+		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
 			if !strings.Contains(out, "\n  "+verb+" ") {
 				t.Errorf("ibconn %q does not name %s:\n%s", args, verb, out)
 			}
@@ -60,6 +60,11 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"watch", "--connection", "A"}, `connection name "A"`},
 		{[]string{"watch", "--since=-1h"}, "--since -1h0m0s: want how long ago"},
 		{[]string{"reconnect", "--wait", "2h"}, "--wait 2h0m0s: want 0 to 1m0s"},
+		{[]string{"contract"}, "<contract>"},
+		{[]string{"contract", "ES", "202612"}, `contract "ES 202612": want a conId (265598), AAPL`},
+		{[]string{"contract", `{"symbol":"ES","secType":"FUT"}`}, `contract: unknown field "secType": want con_id`},
+		{[]string{"contract", "AAPL", "--wait", "2m"}, "--wait 2m0s: want more than 0 and at most 1m0s"},
+		{[]string{"contract", "AAPL", "--wait", "0s"}, "--wait 0s: want more than 0"},
 		{[]string{"demo", "--seconds", "9"}, "--seconds 9: want 10 to 3600"},
 		{[]string{"schema", "show", "ib.conn.state.exploded"}, `there is no schema "ib.conn.state.exploded": there are ib.conn.claimed.epoch_began`},
 		{[]string{"gateway", "--scenario", scenario}, scenario + `: scenario: line 2: "explode" is not a fault; allowed are `},

@@ -26,6 +26,7 @@ type callbacks struct {
 	now           func() time.Time // the clock
 
 	searches searches
+	details  details
 
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded
@@ -98,6 +99,18 @@ func (c *callbacks) SymbolSamples(id int64, found []ibapi.ContractDescription) {
 	c.news.put(connector.Found{Attempt: c.attempt, ID: id, SentAt: c.searches.sentAt(id, c.now()), At: c.now(), Count: len(found)})
 }
 
+// ContractDetails brings one of the contracts that fit a description.
+func (c *callbacks) ContractDetails(id int64, d *ibapi.ContractDetails) { c.details.add(id, d) }
+
+// BondContractDetails brings one of the bonds that do.
+func (c *callbacks) BondContractDetails(id int64, d *ibapi.ContractDetails) { c.details.add(id, d) }
+
+// ContractDetailsEnd says that all of them came.
+func (c *callbacks) ContractDetailsEnd(id int64) {
+	found, total := c.details.take(id)
+	c.news.put(connector.Described{Attempt: c.attempt, ID: id, At: c.now(), Contracts: found, Total: total})
+}
+
 // Error brings the gateway's errors and notices, and the library's own.
 func (c *callbacks) Error(id, at, code int64, message, _ string) {
 	if code == ibapi.UNKNOWN_ID.Code || code == ibapi.BAD_MESSAGE.Code {
@@ -107,6 +120,7 @@ func (c *callbacks) Error(id, at, code int64, message, _ string) {
 		// Masked before it is cut: half an account id is not recognised.
 		message = cut(events.MaskAccounts(message), maxMessage)
 	}
+	c.details.drop(id)
 	noticed := connector.Noticed{Attempt: c.attempt, RequestID: id, Code: int(code), Message: message}
 	if at > 0 {
 		noticed.ReportedAt = time.UnixMilli(at).UTC()

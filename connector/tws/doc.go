@@ -46,6 +46,11 @@
 // or still at work, blocks callers for ever, and re-dials after a failed write
 // to send requests on a connection that was never greeted.
 //
+// Contracts. What fits a description comes one by one and is reported as one
+// piece of news, since it may be a chain of ten thousand options, of which the
+// first are kept and the rest counted. Sizes come through the library's decimal,
+// which has seven places: a smaller step is left out.
+//
 // The library's client is never asked to Disconnect, which hangs or crashes in
 // several ways. Its stream ends, and it lets go by itself.
 //

@@ -172,6 +172,7 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Turn) {
 	c := newCallbacks(s.order.Attempt, s.news, s.probes)
 	c.now = s.dialer.now
+	c.details.garbled = r.version < ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA
 	l := newLibrary(c, t.raw, s.dialer.teardown())
 	err := firstTurn(ctx, turn)
 	if err == nil {
@@ -337,6 +338,8 @@ func (s *session) sendNext(l *library) {
 	case connector.SearchSymbols:
 		l.callbacks.searches.sent(m.ID, now)
 		l.client.ReqMatchingSymbols(m.ID, r.Pattern)
+	case connector.ContractDetails:
+		l.client.ReqContractDetails(m.ID, contractOf(r.Contract))
 	}
 	s.passed(m, connector.OutcomeSent, now)
 }

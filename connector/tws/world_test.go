@@ -99,6 +99,8 @@ func tell(news []connector.Input) string {
 			words = append(words, fmt.Sprintf("Answered(%d)", in.Number))
 		case connector.Passed:
 			words = append(words, fmt.Sprintf("Passed(%d %s)", in.ID, in.Outcome))
+		case connector.Described:
+			words = append(words, fmt.Sprintf("Described(%d)", in.ID))
 		case connector.Found:
 			words = append(words, fmt.Sprintf("Found(%d)", in.ID))
 		case connector.Probed: // of every heartbeat

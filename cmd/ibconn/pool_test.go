@@ -401,7 +401,9 @@ func takeFrom(t testing.TB, writer *bus.Writer, c events.ConnectionID) {
 
 func TestThirtyTwoConnectionsOfOneGatewayComeUpSurviveAResetAndEndInTime(t *testing.T) {
 	noLeaks(t)
-	gw := gateway.Start(t, simulated)
+	config := simulated
+	config.MaxRate = 50 // IB's, for an account with 100 lines
+	gw := gateway.Start(t, config)
 	dir := t.TempDir()
 	p := startProcess(t, fileArgs(t, dir, fmt.Sprintf("gateway: \"%s\"\npool: {client_ids: 1-32}\n", gw.Addr())))
 	if a := p.becomes("main", events.ConditionHealthy); a.Pool.Healthy != maxClients {
@@ -417,6 +419,11 @@ func TestThirtyTwoConnectionsOfOneGatewayComeUpSurviveAResetAndEndInTime(t *test
 	// After endWithin it would be exitFailed.
 	p.stop()
 	within(t, "the sessions' ends at the gateway", func() bool { return gw.Stats().Open == 0 })
+	if s := gw.Stats(); s.Breaches != 0 {
+		t.Errorf("%d messages were too many for the gateway, %d in one second, want none", s.Breaches, s.BusiestSecond)
+	} else {
+		t.Logf("the busiest second saw %d messages of 50", s.BusiestSecond)
+	}
 	all := stored(t, dir)
 	for id := 1; id <= maxClients; id++ {
 		s := foldOf(t, all, memberName("main", int64(id)))

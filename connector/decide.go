@@ -151,7 +151,7 @@ func (p Policy) opened(s events.State, in Opened, now time.Time) events.Draft {
 		Outage:        events.Between(s.OutageSince, now),
 		NextProbeAt:   next,
 		AnswerBy:      next.Add(p.HeartbeatTimeout),
-		ProbeLinkAt:   p.probeLinkAt(now),
+		ProbeLinkAt:   p.probeLinkAt(s, now),
 	})
 }
 
@@ -445,7 +445,7 @@ func (p Policy) jumped(s events.State, in Jumped, now time.Time) (events.Draft, 
 	case events.PhaseReady:
 		e.NextProbeAt = latest(now, s.Heartbeat.NextProbeAt.Add(min(in.By, 0)))
 		e.AnswerBy = e.NextProbeAt.Add(p.HeartbeatTimeout)
-		e.ProbeLinkAt = p.probeLinkAt(now)
+		e.ProbeLinkAt = p.probeLinkAt(s, now)
 	case events.PhaseIdle, events.PhaseStopped:
 	}
 	return events.Draft{Event: e}, true

@@ -32,11 +32,19 @@ func (p Policy) LinkProbe(number uint64, now time.Time) Message {
 	}
 }
 
-// probeLinkAt is when a link that has to be proven is probed: at once, if links
-// are probed.
-func (p Policy) probeLinkAt(now time.Time) time.Time {
+// searchSpacing is the least time between two searches for symbols of a client:
+// IB asks for it where it documents reqMatchingSymbols, and does not say what
+// becomes of one that comes sooner.
+const searchSpacing = time.Second
+
+// probeLinkAt is when a link that has to be proven is probed: as soon as the
+// spacing allows, if links are probed.
+func (p Policy) probeLinkAt(s events.State, now time.Time) time.Time {
 	if p.LinkProbeEvery == 0 {
 		return time.Time{}
+	}
+	if spaced := s.Heartbeat.Link.SentAt.Add(searchSpacing); s.Phase == events.PhaseReady && spaced.Sub(now) <= searchSpacing {
+		return latest(now, spaced)
 	}
 	return now
 }

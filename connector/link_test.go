@@ -214,3 +214,14 @@ func TestAGatewayThatNeverReachesIBNeedsAPerson(t *testing.T) {
 		t.Errorf("it took %v, want little more than %v", took, s.policy.LoginAfter)
 	}
 }
+
+func TestTwoProbesOfTheLinkAreASecondApart(t *testing.T) {
+	s := linked(t)
+	sent := s.askedAt
+	s.passQuietly(s.now.Add(100 * time.Millisecond))
+	s.give(s.noticed(1101, "restored"))
+	if at := connector.PlanFor(s.state).LinkProbeAt; at.Sub(sent) < time.Second || at.Sub(sent) > 1100*time.Millisecond {
+		t.Errorf("a link that is back 100 ms after a probe is probed %v after it, want a second", at.Sub(sent))
+	}
+	wantEvents(t, "the answer", s.ask(), "link_answered link_proven")
+}

@@ -38,7 +38,7 @@ func (p Policy) noticed(s events.State, in Noticed, now time.Time) (events.Draft
 	case reading.Link == events.LinkDown && s.Link.Status != events.LinkDown:
 		return about(in.Attempt, &events.LinkWentDown{Attempt: in.Attempt, Code: in.Code, Message: message, Window: p.window(now), ProbeLinkAt: p.reprobeLinkAt(now), Farms: reading.Farms}), true
 	case reading.Link == events.LinkUp && (s.Link.Status != events.LinkUp || reading.DataLost || now.Sub(s.Link.Since) >= restoredAgain):
-		e := &events.LinkCameBack{Attempt: in.Attempt, Code: in.Code, Message: message, DataLost: reading.DataLost, ProbeLinkAt: p.probeLinkAt(now), Farms: reading.Farms}
+		e := &events.LinkCameBack{Attempt: in.Attempt, Code: in.Code, Message: message, DataLost: reading.DataLost, ProbeLinkAt: p.probeLinkAt(s, now), Farms: reading.Farms}
 		if s.Link.Status == events.LinkDown {
 			e.Down = events.Between(s.Link.Since, now)
 		}

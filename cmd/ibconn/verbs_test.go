@@ -18,7 +18,7 @@ import (
 func TestHelpNamesEveryVerb(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {}} {
 		out := cliOK(t, args...)
-		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
+		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "history", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
 			if !strings.Contains(out, "\n  "+verb+" ") {
 				t.Errorf("ibconn %q does not name %s:\n%s", args, verb, out)
 			}

@@ -112,7 +112,7 @@ func room(slots []*slot, now, within time.Duration, most int, weight func(*slot)
 			return s.leaves(now) + within
 		}
 	}
-	return 0
+	return now
 }
 
 // sent says that a request left for the gateway.

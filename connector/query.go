@@ -259,7 +259,10 @@ func (r *requests) provenQueries(there bool, why string, now time.Time) {
 // whether it did.
 func (r *requests) noticedQuery(s events.State, q *query, in Noticed) bool {
 	why := doubtOf(s, events.FarmHistorical)
-	switch class := events.ReadNotice(in.Code, in.Message).Class; {
+	reading := events.ReadNotice(in.Code, in.Message)
+	switch class := reading.Class; {
+	case reading.UnmatchedText: // its class is that of the worst that it could be
+		r.done(q, r.refusing(events.ErrorGatewayError, "the gateway answered %s", said(in)))
 	case class == events.ClassInfo, class == events.ClassAdvisory,
 		class == events.ClassUnknown && in.Code >= 2100 && in.Code < 2200: // IB's range of warnings
 		return false

@@ -142,11 +142,12 @@ func TestEachWayToNoBarsHasACodeOfItsOwn(t *testing.T) {
 		})
 	}
 	t.Run("warned", func(t *testing.T) {
-		asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
-			return []connector.Input{s.passed(m), s.brought(m, oneBar, 1)}
-		}), func(l *life, _ *gateway, _ *memlog.Store) {
-			if a := l.history("1 D", "5 mins", 0); !a.OK {
-				t.Errorf("the answer is %+v", a.Error)
+		handled(t, &gateway{scripts: [][]step{then(recalling(func(s *session, m connector.Message) []connector.Input {
+			return []connector.Input{s.passed(m), s.refused(m, 2176, "Warning: fractional shares"), s.brought(m, oneBar, 1)}
+		}))}}, func(l *life, _ *memlog.Store) {
+			pass(time.Second)
+			if a := l.history("1 D", "5 mins", 0); !a.OK || len(a.Bars) != 1 {
+				t.Errorf("behind a warning the answer is %+v, %+v, want the bars", a, a.Error)
 			}
 		})
 	})

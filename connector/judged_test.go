@@ -11,7 +11,7 @@ import (
 	"ibconn/connector"
 	"ibconn/connector/tws"
 	"ibconn/events"
-	"ibconn/testenv/gateway"
+	simulated "ibconn/testenv/gateway"
 )
 
 // TestTheSimulatedGatewayNeverSeesARuleBroken asks a gateway that enforces IB's
@@ -20,7 +20,7 @@ import (
 func TestTheSimulatedGatewayNeverSeesARuleBroken(t *testing.T) {
 	var passed atomic.Int64
 	dawn := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	g := gateway.Start(t, gateway.Config{HistoryPacing: true, Now: func() time.Time { return dawn.Add(time.Duration(passed.Load())) }})
+	g := simulated.Start(t, simulated.Config{HistoryPacing: true, Now: func() time.Time { return dawn.Add(time.Duration(passed.Load())) }})
 
 	news := make(chan connector.Input, 64)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -42,7 +42,8 @@ func TestTheSimulatedGatewayNeverSeesARuleBroken(t *testing.T) {
 		for {
 			select {
 			case in := <-news:
-				if n, ok := in.(connector.Noticed); ok && n.RequestID > 0 {
+				n, ok := in.(connector.Noticed)
+				if ok && n.RequestID > 0 && events.ReadNotice(n.Code, n.Message).Class != events.ClassNoData {
 					t.Fatalf("%s: the gateway says %d %s", what, n.Code, n.Message)
 				}
 				if is(in) {
@@ -76,7 +77,15 @@ func TestTheSimulatedGatewayNeverSeesARuleBroken(t *testing.T) {
 			passed.Add(int64(wait))
 		}
 		session.Send(connector.Message{ID: id, Priority: connector.PriorityRequest, Request: connector.HistoricalBars{Contract: c, Query: q}})
-		await("the answer", func(in connector.Input) bool { b, ok := in.(connector.Brought); return ok && b.ID == id })
+		await("the answer", func(in connector.Input) bool {
+			switch in := in.(type) {
+			case connector.Brought:
+				return in.ID == id
+			case connector.Noticed: // there is no data for a minute that has just begun
+				return in.RequestID == id
+			}
+			return false
+		})
 		a.Sent(time.Duration(passed.Load()))
 		a.Answered(time.Duration(passed.Load()))
 		passed.Add(rnd.Int64N(int64(2 * time.Second)))

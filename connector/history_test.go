@@ -267,3 +267,39 @@ func TestTheEndOfTheRunAnswersQueries(t *testing.T) {
 		checkClosed(t, g)
 	})
 }
+
+// TestTheTwentyFirstOpenQueryWaits has one of those before it be cancelled,
+// whose place it then takes.
+func TestTheTwentyFirstOpenQueryWaits(t *testing.T) {
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		if m.Request.(connector.HistoricalBars).Query.Duration == "99 D" {
+			return bring(s, m)
+		}
+		return []connector.Input{s.passed(m)}
+	}), func(l *life, g *gateway, _ *memlog.Store) {
+		l.qualify("AAPL", 0)
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				wantError(t, l.history(fmt.Sprintf("%d D", i+1), "1 hour", 10*time.Second+time.Duration(i)*time.Second), events.ErrorTimeout, "is cancelled")
+			})
+		}
+		pass(time.Second)
+		wantError(t, l.history("99 D", "1 hour", 5*time.Second), events.ErrorPacing, "did not let it go in time")
+		began := time.Now()
+		if a := l.history("99 D", "1 hour", 20*time.Second); !a.OK || time.Since(began) > 6*time.Second {
+			t.Errorf("when a place came free it is answered %+v after %v, want bars", a.Error, time.Since(began))
+		}
+		all.Wait()
+		pass(time.Second)
+		s := g.sessions()[0]
+		if n, c := len(queried[connector.HistoricalBars](s)), len(queried[connector.CancelBars](s)); n != 21 || c != 20 {
+			t.Errorf("%d queries and %d cancels were sent, want 21 and 20", n, c)
+		}
+		for _, m := range requested(s) {
+			if _, ok := m.Request.(connector.CancelBars); ok && (m.Priority != connector.PriorityCancel || !m.Expires.IsZero()) {
+				t.Errorf("a cancel is sent as %+v, want it urgent, and not to expire", m)
+			}
+		}
+	})
+}

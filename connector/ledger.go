@@ -54,7 +54,7 @@ func (l *Ledger) take(s *slot, now time.Duration) (wait time.Duration, ok bool) 
 	defer l.mu.Unlock()
 	l.begin(now)
 	if l.open >= openMost {
-		wait = time.Second // until one of them is answered
+		wait = askAgain // until one of them is answered
 	}
 	if s.small {
 		wait = max(wait, l.due(s, now)-now)

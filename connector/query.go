@@ -19,11 +19,16 @@ type query struct {
 	ledger *Ledger   // that let it go
 	slot   *slot     // its place there; nil until it was let go
 	next   time.Time // when to ask the ledger again
+	may    time.Time // when it may go, as the ledger said last
 	id     int64     // 0 until it is given to the session
 	leftAt time.Time // when it left for the gateway; zero until then
 	empty  string    // the gateway's words that there is no data, until they are proven; else empty
 	cancel int64     // the id of its cancel; 0 when there is none
 }
+
+// askAgain is how soon the ledger is asked again at most, for a place that came
+// free meanwhile.
+const askAgain = time.Second
 
 // maxCancelled is how many cancelled queries are remembered, for the gateway's
 // word that they are cancelled.
@@ -133,13 +138,13 @@ func (r *requests) letGo(q *query, now time.Time) (Message, bool) {
 	case ok:
 		q.slot, q.id = place, r.nextID()
 		return Message{ID: q.id, Priority: PriorityRequest, Expires: q.until, Request: HistoricalBars{Contract: q.contract, Query: q.bars}}, true
-	case !now.Add(wait).Before(q.until):
+	case wait > askAgain && !now.Add(wait).Before(q.until):
 		a := r.refusing(events.ErrorPacing,
 			"IB's rules on history do not let it go before %s, and it waits until %s: ask again then, or with a longer wait", clock(now.Add(wait)), clock(q.until))
 		a.RetryAt = now.Add(wait)
 		r.done(q, a)
 	default: // a place may come free before that, or another take it
-		q.next = now.Add(min(wait, time.Second))
+		q.next, q.may = now.Add(min(wait, askAgain)), now.Add(wait)
 	}
 	return Message{}, false
 }
@@ -157,7 +162,7 @@ func (r *requests) giveUp(q *query, why string) (Message, bool) {
 		return r.cancel(q), true
 	case q.slot == nil:
 		a := r.refusing(events.ErrorPacing, "IB's rules on history did not let it go in time: nothing was asked")
-		a.RetryAt = q.next
+		a.RetryAt = q.may
 		r.done(q, a)
 	default: // what became of its message is yet to be told
 		q.reply(r.expired())

@@ -485,7 +485,7 @@ func (r *requests) shift(by time.Duration) {
 		}
 	}
 	for _, q := range r.queries.all {
-		q.until, q.next, q.leftAt = q.until.Add(by), moved(q.next, by), moved(q.leftAt, by)
+		q.until, q.next, q.may, q.leftAt = q.until.Add(by), moved(q.next, by), moved(q.may, by), moved(q.leftAt, by)
 	}
 	r.proof.until, r.proof.next = r.proof.until.Add(by), r.proof.next.Add(by)
 }

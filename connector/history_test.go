@@ -303,3 +303,23 @@ func TestTheTwentyFirstOpenQueryWaits(t *testing.T) {
 		}
 	})
 }
+
+func TestConnectionsToOneGatewayShareALedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := new(connector.Ledgers)
+		var lives []*life
+		for range 2 {
+			r := newRunner(memlog.New().Writer(), &gateway{scripts: [][]step{then(recalling(bring))}})
+			r.History = shared
+			lives = append(lives, run(t, r))
+		}
+		pass(time.Second)
+		if a := lives[0].history("60 S", "5 secs", 0); !a.OK {
+			t.Errorf("the first is answered %+v", a.Error)
+		}
+		wantError(t, lives[1].history("60 S", "5 secs", 5*time.Second), events.ErrorPacing, "do not let it go before")
+		for _, l := range lives {
+			l.stop()
+		}
+	})
+}

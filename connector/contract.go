@@ -3,6 +3,7 @@ package connector
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"ibconn/events"
@@ -19,7 +20,41 @@ func (r *Runner) qualify(ctx context.Context, req events.Request) events.Answer 
 	}
 	wait := time.Duration(cmp.Or(req.Wait, events.ContractWait))
 	answer := make(chan events.Answer, 1)
-	q := &inquiry{contract: req.Contract, until: r.wallNow().Add(wait), answer: answer}
+	return r.inquiry(ctx, &inquiry{contract: req.Contract, until: r.wallNow().Add(wait), answer: answer}, answer, wait)
+}
+
+// history answers with bars of the past. The contract is qualified first.
+func (r *Runner) history(ctx context.Context, req events.Request) events.Answer {
+	if err := req.CheckBars(); err != nil {
+		return events.Refuse(r.Connection, events.ErrorBadRequest, err.Error())
+	}
+	if n := req.EstimateBars(); n > events.MaxBars {
+		return events.Refuse(r.Connection, events.ErrorTooLarge,
+			fmt.Sprintf("%s of %s are up to %d bars, and an answer takes %d: ask for shorter spans, one after the other", req.Duration, req.BarSize, n, events.MaxBars))
+	}
+	req.Wait = cmp.Or(req.Wait, events.HistoryWait)
+	_, began := r.clock().Now()
+	qualified := r.qualify(ctx, req)
+	if !qualified.OK || len(qualified.Contracts) == 0 {
+		return qualified
+	}
+	c := qualified.Contracts[0].Contract
+	c.SecIDType, c.SecID, c.IncludeExpired = "", "", req.Contract.IncludeExpired
+	_, now := r.clock().Now()
+	wait := time.Duration(req.Wait) - (now - began)
+	answer := make(chan events.Answer, 1)
+	q := &query{contract: c, bars: req.WithDefaults(), until: r.wallNow().Add(wait), answer: answer}
+	return r.inquiry(ctx, q, answer, wait)
+}
+
+// asked is what a caller wants to know of the loop.
+type asked interface {
+	// put takes it among the requests, where it gets its answer.
+	put(r *requests, s events.State, now time.Time)
+}
+
+// inquiry has the loop take q, and returns its answer.
+func (r *Runner) inquiry(ctx context.Context, q asked, answer <-chan events.Answer, wait time.Duration) events.Answer {
 	over, stop := r.clock().Timer(wait + answerWithin)
 	defer stop()
 	select {
@@ -57,8 +92,8 @@ func (r *Runner) notAsked() events.Answer {
 }
 
 // inquire takes a caller's question inside the loop.
-func (l *loop) inquire(q *inquiry) {
-	l.requests.ask(l.state, q, l.wallNow())
+func (l *loop) inquire(q asked) {
+	q.put(&l.requests, l.state, l.wallNow())
 }
 
 // hear takes news of what callers asked for, and says whether that is all that
@@ -73,16 +108,25 @@ func (l *loop) hear(in Input) bool {
 		attempt = in.Attempt
 	case Found:
 		attempt = in.Attempt
+	case Brought:
+		attempt = in.Attempt
 	case Noticed:
 		attempt = in.Attempt
+	case Reached:
+		if in.Attempt == l.running {
+			l.requests.queries.ledger = cmp.Or(l.History, &l.ledgers).For(in.Remote)
+		}
+		return false
 	default:
 		return false
 	}
+	_, l.requests.passedTime = l.clock().Now()
 	return attempt == l.running && l.requests.hear(l.state, in, l.wallNow())
 }
 
 // pursue does what is due for callers.
 func (l *loop) pursue(now time.Time) {
+	_, l.requests.passedTime = l.clock().Now()
 	for _, m := range l.requests.due(l.state, now) {
 		l.session.Send(m)
 	}

@@ -55,7 +55,7 @@ func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, b
 		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
 			return p.found(s, in, now)
 		}
-	case Described: // the runner answers who asked; nothing is recorded
+	case Described, Brought: // the runner answers who asked; nothing is recorded
 	case Passed:
 		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
 			return p.passed(s, in, now)

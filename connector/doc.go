@@ -42,6 +42,9 @@
 //   - A request for a contract has one answer: what IB said, or at the moment it
 //     is known why there is none. Nothing of it is recorded. That there is no
 //     such contract is said only when IB's servers were seen to be there.
+//   - The same holds of a query for history, and that there is no data. It leaves
+//     only when IB's rules allow it, by the [Ledger] of its gateway; what was
+//     not answered in time is cancelled.
 //   - A control command, which IBC carries out, is recorded as begun before IBC
 //     is asked, and never asked for twice. Its outcome is what IBC said; after a
 //     crash in between, that it is not known. One is under way at a time, in

@@ -18,7 +18,7 @@ type order struct {
 }
 
 // Handle takes a command and returns its answer: for status at once from the
-// last state, for contract once IB's answer came or its wait is over, for every other verb after the command was recorded. A request
+// last state, for contract and history once IB's answer came or its wait is over, for every other verb after the command was recorded. A request
 // that waits is answered with the outcome, or with "accepted" once its wait is
 // over. It may be called from any goroutine while Run runs.
 func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request) events.Answer {
@@ -28,6 +28,8 @@ func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Reques
 		return r.status()
 	case verb == events.VerbContract:
 		return r.qualify(ctx, req)
+	case verb == events.VerbHistory:
+		return r.history(ctx, req)
 	case !changes(verb):
 		return events.Refuse(r.Connection, events.ErrorBadRequest, fmt.Sprintf("there is no command %q", verb))
 	case verb.Control() && r.Control == nil:
@@ -66,7 +68,7 @@ func changes(verb events.Verb) bool {
 	case events.VerbConnect, events.VerbDisconnect, events.VerbReconnect,
 		events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 		return true
-	case events.VerbStatus, events.VerbContract:
+	case events.VerbStatus, events.VerbContract, events.VerbHistory:
 	}
 	return false
 }

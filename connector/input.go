@@ -124,6 +124,20 @@ type Described struct {
 // IB lists a whole chain of options where it is asked to.
 const MaxDescribed = events.MaxCandidates
 
+// Brought says which bars a query for the past is answered with: all of them
+// came.
+type Brought struct {
+	Attempt uint64
+	ID      int64        // the message's that asked
+	At      time.Time    // when the last of them came
+	Bars    []events.Bar // the first of them, [MaxBrought] at most
+	Total   int          // how many came
+}
+
+// MaxBrought is how many bars of one answer are kept: what a query may be for,
+// and what a session more than a day long may add.
+const MaxBrought = events.MaxBars + 100
+
 // Refused says that the safety catch kept a message from the gateway. It is
 // taken whatever the attempt: what somebody tried to send must not go unseen.
 type Refused struct {
@@ -191,6 +205,7 @@ func (Probed) isInput()    {}
 func (Passed) isInput()    {}
 func (Found) isInput()     {}
 func (Described) isInput() {}
+func (Brought) isInput()   {}
 func (Refused) isInput()   {}
 func (Abandoned) isInput() {}
 func (Commanded) isInput() {}

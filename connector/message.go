@@ -30,6 +30,17 @@ type SearchSymbols struct{ Pattern string }
 // and then says that there is none.
 type ContractDetails struct{ Contract events.Contract }
 
+// HistoricalBars asks for bars of the past (reqHistoricalData), once.
+type HistoricalBars struct {
+	Contract events.Contract
+	Query    events.BarQuery
+}
+
+// CancelBars ends a query for bars that was not answered (cancelHistoricalData).
+type CancelBars struct{ Of int64 } // the id of the message that asked
+
+func (HistoricalBars) isRequest()  {}
+func (CancelBars) isRequest()      {}
 func (SearchSymbols) isRequest()   {}
 func (ContractDetails) isRequest() {}
 

@@ -77,6 +77,10 @@ type requests struct {
 	open       []*request
 	proof      proof
 	known      contracts
+
+	queries    queries
+	late       []Message     // cancels that came to be while news was taken
+	passedTime time.Duration // how much time had passed on the clock when news was last looked at
 }
 
 // proof is a search for symbols, whose answer shows that IB's servers were
@@ -108,6 +112,25 @@ func (r *requests) settle(q *request, a events.Answer) {
 	}
 }
 
+func (r *requests) notReady(s events.State) events.Answer {
+	return r.refusing(events.ErrorNotReady, "there is no session with the gateway, the connection is %s: ask again once it is ready", s.Phase)
+}
+
+func (r *requests) usedUp() events.Answer {
+	return r.refusing(events.ErrorInternal, "this process has used its request ids up: restart it")
+}
+
+func (r *requests) sessionLost() events.Answer {
+	return r.refusing(events.ErrorSessionLost, "the session with the gateway ended before the answer came: ask again once the connection is ready")
+}
+
+func (r *requests) queueFull() events.Answer {
+	return r.refusing(events.ErrorQueueFull, "too many messages to the gateway wait for their turn: try again later")
+}
+
+// put implements asked.
+func (c *inquiry) put(r *requests, s events.State, now time.Time) { r.ask(s, c, now) }
+
 // ask takes c, which gets its answer at once or waits for that of a request
 // that due will give out.
 func (r *requests) ask(s events.State, c *inquiry, now time.Time) {
@@ -123,13 +146,13 @@ func (r *requests) ask(s events.State, c *inquiry, now time.Time) {
 	}
 	switch {
 	case s.Phase != events.PhaseReady:
-		c.answer <- r.refusing(events.ErrorNotReady, "there is no session with the gateway, the connection is %s: ask again once it is ready", s.Phase)
+		c.answer <- r.notReady(s)
 	case !now.Before(c.until):
 		c.answer <- r.refusing(events.ErrorTimeout, "its time was over before it could be asked for")
 	case waiting >= maxUnderWay:
 		c.answer <- r.refusing(events.ErrorBusy, "%d requests are waiting for their answer: try again later", maxUnderWay)
 	case r.last >= lastRequestID:
-		c.answer <- r.refusing(events.ErrorInternal, "this process has used its request ids up: restart it")
+		c.answer <- r.usedUp()
 	default:
 		i := slices.IndexFunc(r.open, func(q *request) bool { return q.takes(c.contract, now) })
 		if i < 0 {
@@ -163,10 +186,13 @@ func (r *requests) hear(s events.State, in Input, now time.Time) bool {
 		if in.ID != r.proof.id || in.ID == 0 {
 			return false
 		}
-		r.proven(in.Count > 0, "a search found nothing")
+		r.proven(in.Count > 0, "a search found nothing", now)
+		return true
+	case Brought:
+		r.brought(s, in, now)
 		return true
 	case Noticed:
-		return r.noticed(s, in)
+		return r.noticed(s, in, now)
 	default:
 		return false
 	}
@@ -177,6 +203,10 @@ func (r *requests) passed(in Passed, now time.Time) bool {
 		if in.Outcome != OutcomeSent {
 			r.proof.id = 0 // another one follows
 		}
+		return true
+	}
+	if q := r.query(in.ID); q != nil {
+		r.passedQuery(q, in, now)
 		return true
 	}
 	q := r.find(in.ID)
@@ -191,7 +221,7 @@ func (r *requests) passed(in Passed, now time.Time) bool {
 		q.id = 0
 		r.leave(q, r.expired(), q.expires)
 	case OutcomeFull:
-		r.refuse(q, events.ErrorQueueFull, "too many messages to the gateway wait for their turn: try again later")
+		r.settle(q, r.queueFull())
 	case OutcomeLost:
 		r.lost(q)
 	}
@@ -199,7 +229,7 @@ func (r *requests) passed(in Passed, now time.Time) bool {
 }
 
 func (r *requests) lost(q *request) {
-	r.refuse(q, events.ErrorSessionLost, "the session with the gateway ended before the answer came: ask again once the connection is ready")
+	r.settle(q, r.sessionLost())
 }
 
 // described answers with what fits the description. What differs in anything
@@ -233,7 +263,7 @@ func (r *requests) qualified(c events.ContractDetails, at time.Time) events.Answ
 
 // noticed answers with an error of the gateway that answers a request. What
 // says something of the session too is not all that there is to it.
-func (r *requests) noticed(s events.State, in Noticed) bool {
+func (r *requests) noticed(s events.State, in Noticed, now time.Time) bool {
 	if in.RequestID < requestIDs || in.RequestID >= linkProbeIDs {
 		return false
 	}
@@ -241,10 +271,14 @@ func (r *requests) noticed(s events.State, in Noticed) bool {
 	switch {
 	case reading.Link != "", len(reading.Farms) > 0:
 		return false // it is about more than the request
+	case r.echo(in):
+		return true
+	case r.query(in.RequestID) != nil:
+		return r.noticedQuery(s, r.query(in.RequestID), in) && in.Code != 100
 	case reading.Class == events.ClassInfo || reading.Class == events.ClassAdvisory || reading.Class == events.ClassBenign:
 		return false // it goes on
 	case in.RequestID == r.proof.id:
-		r.proven(false, "a search was refused: "+said(in))
+		r.proven(false, "a search was refused: "+said(in), now)
 		return in.Code != 100
 	}
 	q := r.find(in.RequestID)
@@ -281,8 +315,9 @@ func (r *requests) untrusted(words, why string) events.Answer {
 }
 
 // proven answers those who wait for IB's servers to be seen.
-func (r *requests) proven(there bool, why string) {
+func (r *requests) proven(there bool, why string, now time.Time) {
 	r.proof.id = 0
+	r.provenQueries(there, why, now)
 	for _, q := range slices.Clone(r.open) {
 		switch {
 		case q.refusal == "":
@@ -296,7 +331,10 @@ func (r *requests) proven(there bool, why string) {
 
 // doubt says why it is not to be trusted when the gateway knows nothing of a
 // contract; empty when nothing speaks against it.
-func doubt(s events.State) string {
+func doubt(s events.State) string { return doubtOf(s, events.FarmSecDef) }
+
+// doubtOf is doubt for what comes from another kind of farm.
+func doubtOf(s events.State, kind events.FarmKind) string {
 	switch {
 	case s.Phase != events.PhaseReady:
 		return "there is no session"
@@ -310,7 +348,7 @@ func doubt(s events.State) string {
 		return "the session is stale"
 	}
 	for _, f := range s.Farms {
-		if f.Kind == events.FarmSecDef && (f.Status == events.FarmDown || f.Status == events.FarmConnecting) {
+		if f.Kind == kind && (f.Status == events.FarmDown || f.Status == events.FarmConnecting) {
 			return fmt.Sprintf("the farm %s is %s", f.Farm, f.Status)
 		}
 	}
@@ -321,14 +359,16 @@ func doubt(s events.State) string {
 // send: requests that have not been given out, and the search that is to prove
 // the link for those that wait for it.
 func (r *requests) due(s events.State, now time.Time) []Message {
-	if len(r.open) == 0 {
-		return nil
+	messages := r.late
+	r.late = nil
+	if len(r.open) == 0 && len(r.queries.all) == 0 {
+		return messages
 	}
 	if r.proof.id != 0 && !now.Before(r.proof.until) {
 		r.proof.id = 0
 	}
-	var messages []Message
-	wanted := false
+	more, wanted := r.dueQueries(s, now)
+	messages = append(messages, more...)
 	why := doubt(s)
 	for _, q := range slices.Clone(r.open) {
 		if q.refusal != "" && why != "" {
@@ -405,6 +445,9 @@ func (r *requests) wakeAt() time.Time {
 			at = earliest(at, r.proof.next)
 		}
 	}
+	if due := r.wakeQueries(); !due.IsZero() {
+		at = earliest(at, due)
+	}
 	return at
 }
 
@@ -417,6 +460,12 @@ func (r *requests) end(shutdown bool) {
 			r.lost(q)
 		}
 	}
+	if shutdown {
+		r.endQueries(r.refusing(events.ErrorShutdown, "the connector is ending"))
+	} else {
+		r.endQueries(r.sessionLost())
+	}
+	r.late = nil
 	r.proof.id = 0
 }
 
@@ -434,6 +483,9 @@ func (r *requests) shift(by time.Duration) {
 		for _, c := range q.callers {
 			c.until = c.until.Add(by)
 		}
+	}
+	for _, q := range r.queries.all {
+		q.until, q.next, q.may, q.leftAt = q.until.Add(by), moved(q.next, by), moved(q.may, by), moved(q.leftAt, by)
 	}
 	r.proof.until, r.proof.next = r.proof.until.Add(by), r.proof.next.Add(by)
 }

@@ -27,6 +27,10 @@ type Runner struct {
 	PID      int           // our process id
 	NewID    func() string // a new unique id at each call, from any goroutine
 
+	// History has the ledgers of the gateways. Runners whose connections reach
+	// the same gateway share it; nil is one of the Runner's own.
+	History *Ledgers
+
 	// Clock is what events are dated and deadlines kept by; nil is the
 	// system's. A Dialer should go by the same one.
 	Clock Clock
@@ -37,7 +41,8 @@ type Runner struct {
 
 	view      atomic.Pointer[view]
 	orders    chan order
-	inquiries chan *inquiry
+	inquiries chan asked
+	ledgers   Ledgers
 	ended     chan struct{} // closed when Run has ended
 	once      sync.Once
 }
@@ -55,7 +60,7 @@ type view struct {
 func (r *Runner) init() {
 	r.once.Do(func() {
 		r.orders = make(chan order)
-		r.inquiries = make(chan *inquiry)
+		r.inquiries = make(chan asked)
 		r.ended = make(chan struct{})
 		r.view.Store(&view{state: events.NewState(r.Connection), next: make(chan struct{})})
 	})

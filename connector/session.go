@@ -31,7 +31,7 @@ type Session interface {
 	// Run dials, greets, and keeps the session until it ends by itself or ctx
 	// does. On the way it reports Reached, Greeted, Opened, Probed, Answered,
 	// Passed, Found,
-	// Described, Noticed and Refused; when it ends by itself, Ended, once; and Abandoned when
+	// Described, Brought, Noticed and Refused; when it ends by itself, Ended, once; and Abandoned when
 	// something of it had to be left behind. It returns when nothing of it is
 	// left in the process, or what is left was given up. The gateway's socket
 	// is closed as soon as ctx ends. Deadlines of the greeting are the

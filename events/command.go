@@ -12,6 +12,7 @@ const (
 	VerbConnect    Verb = "connect"
 	VerbDisconnect Verb = "disconnect"
 	VerbContract   Verb = "contract"
+	VerbHistory    Verb = "history"
 
 	// The control commands; see [Verb.Control].
 	VerbReconnectData    Verb = "reconnect-data"
@@ -21,7 +22,7 @@ const (
 
 // Verbs lists every command.
 var Verbs = []Verb{
-	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract,
+	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory,
 	VerbReconnectData, VerbReconnectAccount, VerbRestartGateway,
 }
 
@@ -33,7 +34,7 @@ func (v Verb) Control() bool {
 	switch v {
 	case VerbReconnectData, VerbReconnectAccount, VerbRestartGateway:
 		return true
-	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract:
+	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory:
 	}
 	return false
 }
@@ -51,6 +52,8 @@ func (v Verb) Purpose() string {
 		return "end the session and stay away until connect"
 	case VerbContract:
 		return "which contract a description means, and all that IB knows of it; changes nothing"
+	case VerbHistory:
+		return "bars of the past of a contract, as far as they fit one answer; changes nothing"
 	case VerbReconnectData:
 		return "have IBC reconnect the gateway to the data farms (its Ctrl-Alt-F)"
 	case VerbReconnectAccount:

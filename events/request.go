@@ -50,6 +50,12 @@ const (
 	ErrorQueueFull    ErrorCode = "queue_full"    // too many messages wait for the message budget
 	ErrorSessionLost  ErrorCode = "session_lost"  // the session ended before the answer came
 	ErrorGatewayError ErrorCode = "gateway_error" // the gateway answered with another error
+
+	// What the command history is answered with, besides those.
+
+	ErrorTooLarge     ErrorCode = "too_large"     // it is for more bars than fit one answer
+	ErrorPacing       ErrorCode = "pacing"        // IB's rules on history do not let it go in time
+	ErrorNotPermitted ErrorCode = "not_permitted" // the account has no permission for the data
 )
 
 // Request is what a command takes, as JSON. An empty payload is an empty
@@ -63,11 +69,15 @@ type Request struct {
 	Reason string `json:"reason,omitempty"`
 	// Wait is how long to wait for the outcome before answering, as a Go
 	// duration ("5s"), at most a minute. Without it the answer comes at once; to
-	// contract, within [ContractWait].
+	// contract, within [ContractWait], and to history, within [HistoryWait].
 	Wait Wait `json:"wait,omitzero"`
-	// Contract is what the command contract asks for, and no other command takes:
+	// Contract is what the commands contract and history ask for, and no other
+	// command takes:
 	// a short form as a string ("AAPL", "ES@CME 202612"), or an object.
 	Contract Contract `json:"contract,omitzero"`
+	// The rest is for the command history alone, which needs duration and
+	// bar_size.
+	BarQuery
 }
 
 // Wait is a duration as a request words it.
@@ -118,8 +128,13 @@ func (v Verb) ParseRequest(payload []byte) (Request, error) {
 			return Request{}, fmt.Errorf("payload is not a request: %w", err)
 		}
 	}
-	if v == VerbContract && r.Contract == (Contract{}) {
+	if (v == VerbContract || v == VerbHistory) && r.Contract == (Contract{}) {
 		return Request{}, errors.New("payload is not a request: contract is missing: " + shortForms)
+	}
+	if v == VerbHistory {
+		if err := r.CheckBars(); err != nil {
+			return Request{}, fmt.Errorf("payload is not a request: %w", err)
+		}
 	}
 	r.Reason = MaskAccounts(r.Reason)
 	return r, nil
@@ -130,8 +145,11 @@ func parseRequest(v Verb, payload []byte) (r Request, err error) {
 		return r, errors.New("not UTF-8")
 	}
 	fields := []field{{"id", &r.ID}, {"reason", &r.Reason}, {"wait", &r.Wait}}
-	if v == VerbContract {
+	if v == VerbContract || v == VerbHistory {
 		fields = append(fields, field{"contract", &r.Contract})
+	}
+	if v == VerbHistory {
+		fields = append(fields, field{"end", &r.End}, field{"duration", &r.Duration}, field{"bar_size", &r.BarSize}, field{"what", &r.What}, field{"rth", &r.RTH})
 	}
 	if err := parseObject(payload, fields); err != nil {
 		return r, err
@@ -211,6 +229,14 @@ func parseField(d *json.Decoder, fields []field, name string) error {
 			return fmt.Errorf("%s: want a JSON string", name)
 		}
 	}
+	if at, ok := into.(*time.Time); ok {
+		var text string
+		err := json.Unmarshal(value, &text)
+		if err == nil {
+			*at, err = parseEnd(text)
+		}
+		return err
+	}
 	return json.Unmarshal(value, into)
 }
 
@@ -256,9 +282,17 @@ type Answer struct {
 	More       int               `json:"more,omitempty"`       // how many more candidates there are
 	Cached     bool              `json:"cached,omitempty"`     // it was remembered from an earlier answer, and IB not asked again
 
+	// The next are in the answer to history only.
+
+	What    string    `json:"what,omitempty"`     // what the bars are of
+	BarSize string    `json:"bar_size,omitempty"` // how long they are
+	Bars    []Bar     `json:"bars,omitempty"`     // the oldest first
+	NoData  bool      `json:"no_data,omitempty"`  // IB has no bars for the query
+	RetryAt time.Time `json:"retry_at,omitzero"`  // when IB's rules let such a query go, where they do not let this one
+
 	// The rest is in the answer to status only, but for the time.
 
-	AsOf    time.Time `json:"as_of,omitzero"`      // the time of answering; in the answer to contract, of IB's answer
+	AsOf    time.Time `json:"as_of,omitzero"`      // the time of answering; in the answers to contract and history, of IB's answer
 	Uptime  Millis    `json:"uptime_ms,omitempty"` // how long the session has been ready
 	Traffic *Traffic  `json:"traffic,omitempty"`   // of the session that is up
 	State   *State    `json:"state,omitempty"`     // what the log says, folded

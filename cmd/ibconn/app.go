@@ -85,6 +85,7 @@ func (a *app) runners(log *bus.Log, instance string) ([]*kept, error) {
 	// One dialer makes the sessions of all: what the connections of a gateway
 	// have to share goes in here, found by the endpoint that an attempt is for.
 	dialer := &tws.Dialer{}
+	history := new(connector.Ledgers)
 	var all []*kept
 	for _, c := range a.Connections {
 		writer, err := log.Writer(c.Name, a.Dir)
@@ -96,6 +97,7 @@ func (a *app) runners(log *bus.Log, instance string) ([]*kept, error) {
 			Policy:     c.Policy,
 			Log:        writer,
 			Dialer:     dialer,
+			History:    history,
 			Control:    c.Control,
 			Instance:   instance,
 			Version:    version,

@@ -55,6 +55,7 @@ type commandLine struct {
 	Connect    verbCommand    `cmd:"" help:"Be connected: undo disconnect, or force a probe of an open breaker."`
 	Disconnect verbCommand    `cmd:"" help:"End the session and stay away until connect."`
 	Contract   contractVerb   `cmd:"" help:"Which contract a description means, and what IB knows of it."`
+	History    historyVerb    `cmd:"" help:"Bars of the past."`
 	Control    controlVerbs   `embed:""`
 	Doctor     doctorCommand  `cmd:"" help:"Check gateway, bus, data directory and clock, and say what to fix."`
 	Gateway    gatewayCommand `cmd:"" help:"The simulated IB Gateway, for anyone's tests."`

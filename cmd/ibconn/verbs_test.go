@@ -18,7 +18,7 @@ import (
 func TestHelpNamesEveryVerb(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {}} {
 		out := cliOK(t, args...)
-		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
+		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "history", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
 			if !strings.Contains(out, "\n  "+verb+" ") {
 				t.Errorf("ibconn %q does not name %s:\n%s", args, verb, out)
 			}
@@ -65,6 +65,12 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"contract", `{"symbol":"ES","secType":"FUT"}`}, `contract: unknown field "secType": want con_id`},
 		{[]string{"contract", "AAPL", "--wait", "2m"}, "--wait 2m0s: want more than 0 and at most 1m0s"},
 		{[]string{"contract", "AAPL", "--wait", "0s"}, "--wait 0s: want more than 0"},
+		{[]string{"history"}, "<contract>"},
+		{[]string{"history", "AAPL", "--bar-size", "7 mins"}, `bar_size "7 mins": want one of 1 secs, 5 secs`},
+		{[]string{"history", "AAPL", "--duration", "1D"}, `duration "1D": want a number and a unit`},
+		{[]string{"history", "AAPL", "--what", "LAST"}, `what "LAST": want one of TRADES`},
+		{[]string{"history", "AAPL", "--end", "now"}, `--end "now": want a time such as`},
+		{[]string{"history", "AAPL", "--wait", "0s"}, "--wait 0s: want more than 0"},
 		{[]string{"demo", "--seconds", "9"}, "--seconds 9: want 10 to 3600"},
 		{[]string{"schema", "show", "ib.conn.state.exploded"}, `there is no schema "ib.conn.state.exploded": there are ib.conn.claimed.epoch_began`},
 		{[]string{"gateway", "--scenario", scenario}, scenario + `: scenario: line 2: "explode" is not a fault; allowed are `},

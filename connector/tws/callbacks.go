@@ -27,6 +27,7 @@ type callbacks struct {
 
 	searches searches
 	details  details
+	bars     bars
 
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded
@@ -111,6 +112,15 @@ func (c *callbacks) ContractDetailsEnd(id int64) {
 	c.news.put(connector.Described{Attempt: c.attempt, ID: id, At: c.now(), Contracts: found, Total: total})
 }
 
+// HistoricalData brings one bar of the past.
+func (c *callbacks) HistoricalData(id int64, b *ibapi.Bar) { c.bars.add(id, b) }
+
+// HistoricalDataEnd says that all of them came.
+func (c *callbacks) HistoricalDataEnd(id int64, _, _ string) {
+	brought, total := c.bars.take(id)
+	c.news.put(connector.Brought{Attempt: c.attempt, ID: id, At: c.now(), Bars: brought, Total: total})
+}
+
 // Error brings the gateway's errors and notices, and the library's own.
 func (c *callbacks) Error(id, at, code int64, message, _ string) {
 	if code == ibapi.UNKNOWN_ID.Code || code == ibapi.BAD_MESSAGE.Code {
@@ -121,6 +131,7 @@ func (c *callbacks) Error(id, at, code int64, message, _ string) {
 		message = cut(events.MaskAccounts(message), maxMessage)
 	}
 	c.details.drop(id)
+	c.bars.drop(id)
 	noticed := connector.Noticed{Attempt: c.attempt, RequestID: id, Code: int(code), Message: message}
 	if at > 0 {
 		noticed.ReportedAt = time.UnixMilli(at).UTC()
@@ -142,6 +153,5 @@ func (c *callbacks) TickPrice(int64, ibapi.TickType, float64, ibapi.TickAttrib) 
 func (c *callbacks) TickSize(int64, ibapi.TickType, ibapi.Decimal)              {}
 func (c *callbacks) TickString(int64, ibapi.TickType, string)                   {}
 func (c *callbacks) TickGeneric(int64, ibapi.TickType, float64)                 {}
-func (c *callbacks) HistoricalData(int64, *ibapi.Bar)                           {}
 func (c *callbacks) HistoricalDataUpdate(int64, *ibapi.Bar)                     {}
 func (c *callbacks) ScannerParameters(string)                                   {}

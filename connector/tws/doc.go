@@ -51,6 +51,12 @@
 // first are kept and the rest counted. Sizes come through the library's decimal,
 // which has seven places: a smaller step is left out.
 //
+// History. Bars come one by one and are reported as one piece of news, bounded
+// as contracts are. Prices come as 64-bit floats in both encodings, and are
+// worded by the shortest text that is the same float. Volumes and averages come
+// through the library's decimal: seven places, 11 digits before the point, and
+// a larger one is taken for unset. The -1 of what is not traded is left out.
+//
 // The library's client is never asked to Disconnect, which hangs or crashes in
 // several ways. Its stream ends, and it lets go by itself.
 //

@@ -340,6 +340,12 @@ func (s *session) sendNext(l *library) {
 		l.client.ReqMatchingSymbols(m.ID, r.Pattern)
 	case connector.ContractDetails:
 		l.client.ReqContractDetails(m.ID, contractOf(r.Contract))
+	case connector.HistoricalBars:
+		q := r.Query.WithDefaults()
+		l.client.ReqHistoricalData(m.ID, contractOf(r.Contract), endOf(q), q.Duration, q.BarSize, q.What, q.RTH, formatSeconds, false, nil)
+	case connector.CancelBars:
+		l.client.CancelHistoricalData(r.Of)
+		l.callbacks.bars.drop(r.Of)
 	}
 	s.passed(m, connector.OutcomeSent, now)
 }

@@ -101,6 +101,8 @@ func tell(news []connector.Input) string {
 			words = append(words, fmt.Sprintf("Passed(%d %s)", in.ID, in.Outcome))
 		case connector.Described:
 			words = append(words, fmt.Sprintf("Described(%d)", in.ID))
+		case connector.Brought:
+			words = append(words, fmt.Sprintf("Brought(%d %d)", in.ID, in.Total))
 		case connector.Found:
 			words = append(words, fmt.Sprintf("Found(%d)", in.ID))
 		case connector.Probed: // of every heartbeat

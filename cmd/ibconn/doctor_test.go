@@ -290,12 +290,13 @@ func TestDoctorSaysWhatElseIsAtTheBusAddress(t *testing.T) {
 
 func TestDoctorSaysThatTheDataDirectoryCannotBeWritten(t *testing.T) {
 	noLeaks(t)
-	gw := gateway.Start(t, simulated)
 	file := filepath.Join(t.TempDir(), "a-file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		// One gateway each: it releases a client id only when it has read that the socket closed.
+		gw := gateway.Start(t, simulated)
 		e := examine(t, gw.Addr(), "--data", dir)
 		e.ends(exitFailed, "data directory")
 		e.is("data directory", failed, dir, "not a directory", "use another --data")

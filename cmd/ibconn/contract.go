@@ -21,21 +21,12 @@ type contractVerb struct {
 
 // Run prints the contract, or those that it could be.
 func (v *contractVerb) Run(ctx context.Context, c console) error {
-	if v.Wait <= 0 || v.Wait > time.Duration(events.MaxWait) {
-		return usageError{fmt.Errorf("--wait %v: want more than 0 and at most %v", v.Wait, time.Duration(events.MaxWait))}
-	}
-	contract, err := events.ParseContract(strings.Join(v.Contract, " "))
+	req, err := aboutContract(v.Contract, v.Wait)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	answer, err := v.ask(ctx, events.VerbContract, events.Request{Contract: contract, Wait: events.Wait(v.Wait)})
-	if v.JSON && (err == nil || answer.Error != nil) {
-		return firstError(printJSON(c.Out, answer), err)
-	}
-	if len(answer.Candidates) > 0 {
-		return errors.Join(printCandidates(c.Out, answer), err)
-	}
-	if err != nil {
+	answer, err := v.ask(ctx, events.VerbContract, req)
+	if told, err := toldAbout(c.Out, answer, v.JSON, err); told || err != nil {
 		return err
 	}
 	for _, found := range answer.Contracts {
@@ -44,6 +35,31 @@ func (v *contractVerb) Run(ctx context.Context, c console) error {
 		}
 	}
 	return nil
+}
+
+// aboutContract is the request of a verb that names a contract, in words.
+func aboutContract(words []string, wait time.Duration) (events.Request, error) {
+	if wait <= 0 || wait > time.Duration(events.MaxWait) {
+		return events.Request{}, usageError{fmt.Errorf("--wait %v: want more than 0 and at most %v", wait, time.Duration(events.MaxWait))}
+	}
+	contract, err := events.ParseContract(strings.Join(words, " "))
+	if err != nil {
+		return events.Request{}, usageError{err}
+	}
+	return events.Request{Contract: contract, Wait: events.Wait(wait)}, nil
+}
+
+// toldAbout prints an answer about a contract where it is all to be printed, as
+// JSON, or has candidates in place of what was asked, and says whether it did.
+// It returns err, which came with the answer.
+func toldAbout(w io.Writer, a events.Answer, asJSON bool, err error) (bool, error) {
+	switch {
+	case asJSON && (err == nil || a.Error != nil):
+		return true, firstError(printJSON(w, a), err)
+	case len(a.Candidates) > 0:
+		return true, errors.Join(printCandidates(w, a), err)
+	}
+	return false, err
 }
 
 func printContract(w io.Writer, d events.ContractDetails, a events.Answer) error {

@@ -14,10 +14,10 @@ import (
 	"ibconn/testenv/gateway"
 )
 
-// qualify asks for a contract as nats req does.
-func (p *program) qualify(payload string) events.Answer {
+// asks asks a verb of main as nats req does.
+func (p *program) asks(verb events.Verb, payload string) events.Answer {
 	p.t.Helper()
-	m := raw(p.t, p.nc, events.CommandSubject("main", events.VerbContract), payload)
+	m := raw(p.t, p.nc, events.CommandSubject("main", verb), payload)
 	validate(p.t, events.SchemaAnswer, m.Data)
 	var a events.Answer
 	if err := json.Unmarshal(m.Data, &a); err != nil {
@@ -26,11 +26,11 @@ func (p *program) qualify(payload string) events.Answer {
 	return a
 }
 
-func (p *program) wantRefusal(payload string, code events.ErrorCode, words string) events.Answer {
+func (p *program) wantRefusal(verb events.Verb, payload string, code events.ErrorCode, words string) events.Answer {
 	p.t.Helper()
-	a := p.qualify(payload)
+	a := p.asks(verb, payload)
 	if a.OK || a.Error == nil || a.Error.Code != code || !strings.Contains(a.Error.Message, words) {
-		p.t.Errorf("%s is answered %+v, %+v, want %s with %q", payload, a, a.Error, code, words)
+		p.t.Errorf("%s %s is answered %+v, %+v, want %s with %q", verb, payload, a, a.Error, code, words)
 	}
 	return a
 }
@@ -44,31 +44,31 @@ func TestAContractIsQualifiedThroughTheGateway(t *testing.T) {
 			p.ready()
 			before := p.status().State.Sequence
 
-			a := p.qualify(`{"contract":"AAPL"}`)
+			a := p.asks(events.VerbContract, `{"contract":"AAPL"}`)
 			if !a.OK || a.Cached || len(a.Contracts) != 1 || a.Contracts[0].ConID != 265598 || a.Contracts[0].LongName != "APPLE INC" || a.Contracts[0].MinTick != "0.01" {
 				t.Errorf("AAPL is answered %+v, %+v", a, a.Error)
 			}
-			if b := p.qualify(`{"contract":{"con_id":265598}}`); !b.OK || !b.Cached || b.Contracts[0] != a.Contracts[0] || !b.AsOf.Equal(a.AsOf) {
+			if b := p.asks(events.VerbContract, `{"contract":{"con_id":265598}}`); !b.OK || !b.Cached || b.Contracts[0] != a.Contracts[0] || !b.AsOf.Equal(a.AsOf) {
 				t.Errorf("its conId is answered %+v, want the same, remembered", b)
 			}
-			if a := p.qualify(`{"contract":"EUR.USD","wait":"5s"}`); !a.OK || a.Contracts[0].SecType != "CASH" || a.Contracts[0].MinTick != "0.00005" {
+			if a := p.asks(events.VerbContract, `{"contract":"EUR.USD","wait":"5s"}`); !a.OK || a.Contracts[0].SecType != "CASH" || a.Contracts[0].MinTick != "0.00005" {
 				t.Errorf("EUR.USD is answered %+v, %+v", a, a.Error)
 			}
-			es := p.wantRefusal(`{"contract":{"symbol":"ES","sec_type":"FUT","exchange":"CME"}}`, events.ErrorAmbiguous, "2 contracts fit")
+			es := p.wantRefusal(events.VerbContract, `{"contract":{"symbol":"ES","sec_type":"FUT","exchange":"CME"}}`, events.ErrorAmbiguous, "2 contracts fit")
 			if len(es.Candidates) != 2 || es.More != 0 || es.Candidates[0].Symbol != "ES" {
 				t.Fatalf("ES without a month lists %+v", es.Candidates)
 			}
 			month := es.Candidates[0].LastTradeDateOrContractMonth
-			if a := p.qualify(fmt.Sprintf(`{"contract":"ES@CME %s"}`, month[:6])); !a.OK || a.Contracts[0].Contract != es.Candidates[0] {
+			if a := p.asks(events.VerbContract, fmt.Sprintf(`{"contract":"ES@CME %s"}`, month[:6])); !a.OK || a.Contracts[0].Contract != es.Candidates[0] {
 				t.Errorf("ES of %s is answered %+v, want %+v", month[:6], a, es.Candidates[0])
 			}
-			p.wantRefusal(`{"contract":"NOPE"}`, events.ErrorNotFound, "(200)")
+			p.wantRefusal(events.VerbContract, `{"contract":"NOPE"}`, events.ErrorNotFound, "(200)")
 			for payload, field := range map[string]string{
 				``: "contract is missing", `{"contract":7}`: "contract: want a JSON string or object", `{"contract":{"symbol":7}}`: "contract: symbol: want",
 				`{"contract":{"symbol":"ES","expiry":"202612"}}`: `contract: unknown field "expiry"`, `{"contract":"ES@"}`: `contract "ES@"`,
 				`{"contract":"AAPL","wait":"2h"}`: "wait", `{"symbol":"AAPL"}`: `unknown field "symbol"`,
 			} {
-				p.wantRefusal(payload, events.ErrorBadRequest, field)
+				p.wantRefusal(events.VerbContract, payload, events.ErrorBadRequest, field)
 			}
 			m := raw(t, p.nc, events.CommandSubject("main", events.VerbReconnect), `{"contract":"AAPL"}`)
 			if !strings.Contains(string(m.Data), `unknown field \"contract\": want id, reason or wait`) {
@@ -103,28 +103,28 @@ func TestAContractDuringAnOutageIsNotSaidNotToExist(t *testing.T) {
 	gw := gateway.Start(t, simulated)
 	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
 	at := p.ready()
-	p.qualify(`{"contract":"AAPL"}`)
+	p.asks(events.VerbContract, `{"contract":"AAPL"}`)
 
 	// The link dies without a word: nothing answers, and then what misleads.
 	gw.LoseLink(false)
-	p.wantRefusal(`{"contract":"MSFT","wait":"1s"}`, events.ErrorTimeout, "did not answer in time")
+	p.wantRefusal(events.VerbContract, `{"contract":"MSFT","wait":"1s"}`, events.ErrorTimeout, "did not answer in time")
 	gw.Mislead(true)
-	p.wantRefusal(`{"contract":"MSFT","wait":"2s"}`, events.ErrorUnavailable, "not to be trusted now")
-	if a := p.qualify(`{"contract":"AAPL"}`); !a.OK || !a.Cached {
+	p.wantRefusal(events.VerbContract, `{"contract":"MSFT","wait":"2s"}`, events.ErrorUnavailable, "not to be trusted now")
+	if a := p.asks(events.VerbContract, `{"contract":"AAPL"}`); !a.OK || !a.Cached {
 		t.Errorf("what is remembered is answered %+v, want it as ever", a)
 	}
 	// Once it is known to be down the answer comes at once.
 	gw.Error(-1, 1100, "Connectivity between IBKR and Trader Workstation has been lost.")
 	wait(p, at, func(*events.LinkWentDown) bool { return true })
 	within(t, "the link is down", func() bool { return p.status().State.Link.Status == events.LinkDown })
-	p.wantRefusal(`{"contract":"MSFT","wait":"1m"}`, events.ErrorUnavailable, "the link to IB is down")
+	p.wantRefusal(events.VerbContract, `{"contract":"MSFT","wait":"1m"}`, events.ErrorUnavailable, "the link to IB is down")
 
 	gw.RestoreLink(false, true)
 	within(t, "the link is proven", func() bool {
 		link := p.status().State.Link
 		return link.Status == events.LinkUp && !link.Unproven
 	})
-	if a := p.qualify(`{"contract":"MSFT"}`); !a.OK || a.Contracts[0].ConID != 272093 {
+	if a := p.asks(events.VerbContract, `{"contract":"MSFT"}`); !a.OK || a.Contracts[0].ConID != 272093 {
 		t.Errorf("after the outage MSFT is answered %+v, %+v", a, a.Error)
 	}
 	p.stop()
@@ -170,7 +170,7 @@ func TestAHundredContractsAreAskedForAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 100 {
 		all.Go(func() {
-			a := p.qualify(`{"wait":"1m","contract":` + payloads[i%5] + `}`)
+			a := p.asks(events.VerbContract, `{"wait":"1m","contract":`+payloads[i%5]+`}`)
 			switch {
 			case want[i%5] == 0:
 				if a.Error == nil || a.Error.Code != events.ErrorAmbiguous || len(a.Candidates) != 2 {

@@ -3,11 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -29,14 +27,10 @@ type historyVerb struct {
 
 // Run prints the bars.
 func (v *historyVerb) Run(ctx context.Context, c console) error {
-	if v.Wait <= 0 || v.Wait > time.Duration(events.MaxWait) {
-		return usageError{fmt.Errorf("--wait %v: want more than 0 and at most %v", v.Wait, time.Duration(events.MaxWait))}
-	}
-	contract, err := events.ParseContract(strings.Join(v.Contract, " "))
+	req, err := aboutContract(v.Contract, v.Wait)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	req := events.Request{Contract: contract, Wait: events.Wait(v.Wait)}
 	req.Duration, req.BarSize, req.What, req.RTH = v.Duration, v.BarSize, v.What, v.RTH
 	if v.End != "" {
 		if req.End, err = time.Parse(time.RFC3339, v.End); err != nil {
@@ -48,13 +42,7 @@ func (v *historyVerb) Run(ctx context.Context, c console) error {
 		return usageError{err}
 	}
 	answer, err := v.ask(ctx, events.VerbHistory, req)
-	if v.JSON && (err == nil || answer.Error != nil) {
-		return firstError(printJSON(c.Out, answer), err)
-	}
-	if len(answer.Candidates) > 0 {
-		return errors.Join(printCandidates(c.Out, answer), err)
-	}
-	if err != nil {
+	if told, err := toldAbout(c.Out, answer, v.JSON, err); told || err != nil {
 		return err
 	}
 	if answer.NoData {

@@ -12,27 +12,6 @@ import (
 	"ibconn/testenv/gateway"
 )
 
-// recall asks for history as nats req does.
-func (p *program) recall(payload string) events.Answer {
-	p.t.Helper()
-	m := raw(p.t, p.nc, events.CommandSubject("main", events.VerbHistory), payload)
-	validate(p.t, events.SchemaAnswer, m.Data)
-	var a events.Answer
-	if err := json.Unmarshal(m.Data, &a); err != nil {
-		p.t.Fatal(err)
-	}
-	return a
-}
-
-func (p *program) wantNoBars(payload string, code events.ErrorCode, words string) events.Answer {
-	p.t.Helper()
-	a := p.recall(payload)
-	if a.OK || a.Error == nil || a.Error.Code != code || !strings.Contains(a.Error.Message, words) {
-		p.t.Errorf("%s is answered %+v, %+v, want %s with %q", payload, a, a.Error, code, words)
-	}
-	return a
-}
-
 func TestBarsOfThePastComeThroughTheGateway(t *testing.T) {
 	for _, version := range []int{176, 225} {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
@@ -42,22 +21,22 @@ func TestBarsOfThePastComeThroughTheGateway(t *testing.T) {
 			p.ready()
 			before := p.status().State.Sequence
 
-			a := p.recall(`{"contract":"AAPL","duration":"3600 S","bar_size":"5 mins","end":"2026-03-04T16:00:00Z"}`)
+			a := p.asks(events.VerbHistory, `{"contract":"AAPL","duration":"3600 S","bar_size":"5 mins","end":"2026-03-04T16:00:00Z"}`)
 			if !a.OK || len(a.Bars) != 12 || a.Bars[0].Time != "2026-03-04T15:00:00Z" || a.Bars[11].Time != "2026-03-04T15:55:00Z" || a.Bars[0].Volume == "" || a.What != "TRADES" || a.BarSize != "5 mins" {
 				t.Errorf("an hour of AAPL is answered %+v, %+v", a, a.Error)
 			}
-			if a := p.recall(`{"contract":"EUR.USD","duration":"1 W","bar_size":"1 day","what":"MIDPOINT","rth":true,"wait":"5s"}`); !a.OK || len(a.Bars) < 5 || a.Bars[0].Volume != "" || len(a.Bars[0].Time) != len("2026-03-04") {
+			if a := p.asks(events.VerbHistory, `{"contract":"EUR.USD","duration":"1 W","bar_size":"1 day","what":"MIDPOINT","rth":true,"wait":"5s"}`); !a.OK || len(a.Bars) < 5 || a.Bars[0].Volume != "" || len(a.Bars[0].Time) != len("2026-03-04") {
 				t.Errorf("a week of EUR.USD is answered %+v, %+v", a, a.Error)
 			}
-			if a := p.recall(`{"contract":"AAPL","duration":"3600 S","bar_size":"5 mins","end":"1950-03-04T16:00:00Z"}`); !a.OK || !a.NoData || a.Bars != nil {
+			if a := p.asks(events.VerbHistory, `{"contract":"AAPL","duration":"3600 S","bar_size":"5 mins","end":"1950-03-04T16:00:00Z"}`); !a.OK || !a.NoData || a.Bars != nil {
 				t.Errorf("an hour before there was data is answered %+v, %+v, want none", a, a.Error)
 			}
-			if a := p.wantNoBars(`{"contract":{"symbol":"ES","sec_type":"FUT"},"duration":"1 D","bar_size":"1 hour"}`, events.ErrorAmbiguous, "2 contracts fit"); len(a.Candidates) != 2 {
+			if a := p.wantRefusal(events.VerbHistory, `{"contract":{"symbol":"ES","sec_type":"FUT"},"duration":"1 D","bar_size":"1 hour"}`, events.ErrorAmbiguous, "2 contracts fit"); len(a.Candidates) != 2 {
 				t.Errorf("ES without a month lists %+v", a.Candidates)
 			}
-			p.wantNoBars(`{"contract":"NOPE","duration":"1 D","bar_size":"1 hour"}`, events.ErrorNotFound, "(200)")
-			p.wantNoBars(`{"contract":"EUR.USD","duration":"1 D","bar_size":"1 hour"}`, events.ErrorGatewayError, "(162)") // trades of what is not traded
-			p.wantNoBars(`{"contract":"AAPL","duration":"1 Y","bar_size":"1 min"}`, events.ErrorTooLarge, "ask for shorter spans")
+			p.wantRefusal(events.VerbHistory, `{"contract":"NOPE","duration":"1 D","bar_size":"1 hour"}`, events.ErrorNotFound, "(200)")
+			p.wantRefusal(events.VerbHistory, `{"contract":"EUR.USD","duration":"1 D","bar_size":"1 hour"}`, events.ErrorGatewayError, "(162)") // trades of what is not traded
+			p.wantRefusal(events.VerbHistory, `{"contract":"AAPL","duration":"1 Y","bar_size":"1 min"}`, events.ErrorTooLarge, "ask for shorter spans")
 			for payload, words := range map[string]string{
 				``: "contract is missing",
 				`{"contract":"AAPL","bar_size":"1 hour"}`:                                    "duration is missing",
@@ -66,15 +45,15 @@ func TestBarsOfThePastComeThroughTheGateway(t *testing.T) {
 				`{"contract":"AAPL","duration":"1 D","bar_size":"1 hour","end":"yesterday"}`: "want a time such as",
 				`{"contract":"AAPL","duration":"1 D","bar_size":"1 hour","what":"LAST"}`:     "want one of TRADES, MIDPOINT",
 			} {
-				p.wantNoBars(payload, events.ErrorBadRequest, words)
+				p.wantRefusal(events.VerbHistory, payload, events.ErrorBadRequest, words)
 			}
 
 			// The same again is refused with words, or waits.
 			small := `{"contract":"AAPL","duration":"60 S","bar_size":"5 secs","what":"MIDPOINT","wait":"2s"}`
-			if a := p.recall(small); !a.OK || len(a.Bars) < 11 {
+			if a := p.asks(events.VerbHistory, small); !a.OK || len(a.Bars) < 11 {
 				t.Errorf("a minute of AAPL is answered %+v, %+v", a, a.Error)
 			}
-			if a := p.wantNoBars(small, events.ErrorPacing, "IB's rules on history"); a.RetryAt.Before(time.Now()) {
+			if a := p.wantRefusal(events.VerbHistory, small, events.ErrorPacing, "IB's rules on history"); a.RetryAt.Before(time.Now()) {
 				t.Errorf("it may come again at %v, want a time to come", a.RetryAt)
 			}
 
@@ -106,20 +85,20 @@ func TestHistoryDuringAnOutageIsNotSaidToBeEmpty(t *testing.T) {
 	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
 	at := p.ready()
 	const hour = `{"contract":"AAPL","duration":"3600 S","bar_size":"5 mins","wait":"2s"}`
-	if a := p.recall(hour); !a.OK {
+	if a := p.asks(events.VerbHistory, hour); !a.OK {
 		t.Fatalf("before the outage the answer is %+v", a.Error)
 	}
 	gw.LoseLink(false)
-	p.wantNoBars(hour, events.ErrorTimeout, "is cancelled")
+	p.wantRefusal(events.VerbHistory, hour, events.ErrorTimeout, "is cancelled")
 	within(t, "the query is cancelled", func() bool { return gw.Stats().Requests[gateway.CancelHistoricalData] == 1 })
 	gw.Mislead(true)
-	p.wantNoBars(hour, events.ErrorUnavailable, "not to be trusted now")
+	p.wantRefusal(events.VerbHistory, hour, events.ErrorUnavailable, "not to be trusted now")
 	gw.Error(-1, 1100, "Connectivity between IBKR and Trader Workstation has been lost.")
 	wait(p, at, func(*events.LinkWentDown) bool { return true })
 	within(t, "the link is down", func() bool { return p.status().State.Link.Status == events.LinkDown })
-	p.wantNoBars(hour, events.ErrorUnavailable, "the link to IB is down")
+	p.wantRefusal(events.VerbHistory, hour, events.ErrorUnavailable, "the link to IB is down")
 	gw.RestoreLink(false, true)
-	within(t, "history is there again", func() bool { a := p.recall(hour); return a.OK && len(a.Bars) > 0 })
+	within(t, "history is there again", func() bool { a := p.asks(events.VerbHistory, hour); return a.OK && len(a.Bars) > 0 })
 	p.stop()
 }
 

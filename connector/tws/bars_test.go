@@ -92,9 +92,10 @@ func TestACancelledQueryIsOpenNoMore(t *testing.T) {
 	gw := gateway.Start(t, gateway.Config{HistoryPacing: true})
 	a := begin(t, new(Dialer), gw.Addr(), 1)
 	a.opened()
+	query := events.BarQuery{End: time.Date(2026, 3, 4, 16, 0, 0, 0, time.UTC), Duration: "600 S", BarSize: "1 min"}
 	ask := func(id int64) {
 		a.session.Send(connector.Message{ID: id, Priority: connector.PriorityRequest, Request: connector.HistoricalBars{
-			Contract: events.Contract{ConID: 265598, Exchange: "SMART"}, Query: events.BarQuery{Duration: "600 S", BarSize: "1 min"},
+			Contract: events.Contract{ConID: 265598, Exchange: "SMART"}, Query: query,
 		}})
 	}
 	gw.On(gateway.ReqHistoricalData, 50, gateway.Hold())

@@ -260,17 +260,13 @@ func (r *requests) provenQueries(there bool, why string, now time.Time) {
 	}
 }
 
-// noticedQuery answers with an error of the gateway that answers q, and says
-// whether it did.
-func (r *requests) noticedQuery(s events.State, q *query, in Noticed) bool {
+// noticedQuery answers q with an error of the gateway.
+func (r *requests) noticedQuery(s events.State, q *query, in Noticed) {
 	why := doubtOf(s, events.FarmHistorical)
 	reading := events.ReadNotice(in.Code, in.Message)
 	switch class := reading.Class; {
 	case reading.UnmatchedText: // its class is that of the worst that it could be
 		r.done(q, r.refusing(events.ErrorGatewayError, "the gateway answered %s", said(in)))
-	case class == events.ClassInfo, class == events.ClassAdvisory,
-		class == events.ClassUnknown && in.Code >= 2100 && in.Code < 2200: // IB's range of warnings
-		return false
 	case class == events.ClassNoData:
 		r.nothing(s, q, said(in))
 	case class == events.ClassPacing, class == events.ClassCapacity:
@@ -282,7 +278,6 @@ func (r *requests) noticedQuery(s events.State, q *query, in Noticed) bool {
 	default:
 		r.done(q, r.refusing(events.ErrorGatewayError, "the gateway answered %s", said(in)))
 	}
-	return true
 }
 
 // echo says whether in is the gateway's word that a query was cancelled.

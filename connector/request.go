@@ -269,14 +269,13 @@ func (r *requests) noticed(s events.State, in Noticed, now time.Time) bool {
 	}
 	reading := events.ReadNotice(in.Code, in.Message)
 	switch {
-	case reading.Link != "", len(reading.Farms) > 0:
-		return false // it is about more than the request
+	case reading.GoesOn():
+		return false
 	case r.echo(in):
 		return true
 	case r.query(in.RequestID) != nil:
-		return r.noticedQuery(s, r.query(in.RequestID), in) && in.Code != 100
-	case reading.Class == events.ClassInfo || reading.Class == events.ClassAdvisory || reading.Class == events.ClassBenign:
-		return false // it goes on
+		r.noticedQuery(s, r.query(in.RequestID), in)
+		return in.Code != 100
 	case in.RequestID == r.proof.id:
 		r.proven(false, "a search was refused: "+said(in), now)
 		return in.Code != 100

@@ -287,6 +287,20 @@ func ReadNotice(code int, text string) Reading {
 	return r
 }
 
+// GoesOn reports whether the request that the notice came for goes on: it tells
+// or warns, and is no answer. Of codes that are not in the table those are
+// warnings that lie in IB's range of them, 2100 to 2199 (IB's page of message
+// codes).
+func (r Reading) GoesOn() bool {
+	switch r.Class {
+	case ClassInfo, ClassAdvisory:
+		return !r.UnmatchedText
+	case ClassUnknown:
+		return r.Code >= 2100 && r.Code < 2200
+	}
+	return r.Link != "" || len(r.Farms) > 0
+}
+
 func (r *Reading) goBy(rules []TextRule, text string) {
 	text = strings.ToLower(text)
 	i := slices.IndexFunc(rules, func(rule TextRule) bool { return strings.Contains(text, rule.Contains) })

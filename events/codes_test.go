@@ -381,3 +381,27 @@ func FuzzReadNotice(f *testing.F) {
 		}
 	})
 }
+
+func TestWarningsAreNoAnswers(t *testing.T) {
+	for _, test := range []struct {
+		code int
+		text string
+		want bool
+	}{
+		{2176, "fractional share size rounded down", true},
+		{2199, "whatever comes next", true},
+		{2200, "", false},
+		{2099, "", false},
+		{1100, "Connectivity between IBKR and Trader Workstation has been lost.", true},
+		{2106, "HMDS data farm connection is OK:ushmds", true},
+		{100, "Max rate of messages per second has been exceeded", false},
+		{162, "Historical Market Data Service error message:HMDS query returned no data: AAPL@SMART Trades", false},
+		{162, "\u5386\u53f2", false},
+		{200, "No security definition has been found for the request", false},
+		{366, "No historical data query found for ticker id:7", false},
+	} {
+		if got := ReadNotice(test.code, test.text).GoesOn(); got != test.want {
+			t.Errorf("after %d %q the request goes on: %t, want %t", test.code, test.text, got, test.want)
+		}
+	}
+}

@@ -2,12 +2,9 @@ package tws
 
 import (
 	"math"
-	"slices"
 	"strconv"
-	"sync"
 	"time"
 
-	"ibconn/connector"
 	"ibconn/events"
 
 	"github.com/scmhub/ibapi"
@@ -17,62 +14,9 @@ const (
 	// formatSeconds asks for the times of bars as seconds of the Unix epoch;
 	// bars of a day and more have their date all the same.
 	formatSeconds = 2
-	// maxCollected bounds the queries whose bars are collected at once. The
-	// oldest gives way: it is one whose end never came.
-	maxCollected = 64
+	// maxQueries is how many queries' bars are collected at once.
+	maxQueries = 64
 )
-
-// bars collects the bars that a gateway sends one by one, until it says that
-// all came. It keeps the first ones of each query and counts the rest. Errors
-// may come from any goroutine, so it has a lock.
-type bars struct {
-	mu  sync.Mutex
-	all []collected // the oldest first
-}
-
-type collected struct {
-	id    int64
-	bars  []events.Bar
-	total int
-}
-
-func (b *bars) add(id int64, bar *ibapi.Bar) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.all, func(c collected) bool { return c.id == id })
-	if i < 0 {
-		if len(b.all) >= maxCollected {
-			b.all = slices.Delete(b.all, 0, 1)
-		}
-		i = len(b.all)
-		b.all = append(b.all, collected{id: id})
-	}
-	c := &b.all[i]
-	c.total++
-	if len(c.bars) < connector.MaxBrought {
-		c.bars = append(c.bars, barOf(bar))
-	}
-}
-
-// take returns what came for a query, and forgets it.
-func (b *bars) take(id int64) (found []events.Bar, total int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.all, func(c collected) bool { return c.id == id })
-	if i < 0 {
-		return nil, 0
-	}
-	c := b.all[i]
-	b.all = slices.Delete(b.all, i, i+1)
-	return c.bars, c.total
-}
-
-// drop forgets what came for a query, as an error or a cancel ended it.
-func (b *bars) drop(id int64) {
-	if id != ibapi.NO_VALID_ID {
-		b.take(id)
-	}
-}
 
 // endOf words when a query is to end, in UTC, which IB marks by the dash.
 func endOf(q events.BarQuery) string {

@@ -117,27 +117,6 @@ func TestACancelledQueryIsOpenNoMore(t *testing.T) {
 	}
 }
 
-func TestBarsAreCollectedWithinBounds(t *testing.T) {
-	var b bars
-	for range connector.MaxBrought + 7 {
-		b.add(1, new(ibapi.NewBar()))
-	}
-	b.add(2, new(ibapi.NewBar()))
-	b.drop(2)
-	if _, total := b.take(2); total != 0 {
-		t.Errorf("of a query that was dropped %d bars are kept, want none", total)
-	}
-	if found, total := b.take(1); len(found) != connector.MaxBrought || total != connector.MaxBrought+7 {
-		t.Errorf("%d of %d bars are kept, want %d of %d", len(found), total, connector.MaxBrought, connector.MaxBrought+7)
-	}
-	for id := range int64(maxCollected + 3) {
-		b.add(id, new(ibapi.NewBar()))
-	}
-	if _, total := b.take(0); len(b.all) != maxCollected || total != 0 {
-		t.Errorf("%d queries are collected for, the oldest with %d bars, want %d, and it to give way", len(b.all), total, maxCollected)
-	}
-}
-
 func TestBarsAreWordedAsTheyCame(t *testing.T) {
 	for in, want := range map[string]string{"20261125": "2026-11-25", "1795629600": "2026-11-25T18:00:00Z", "": "", "20261125 12:00:00 UTC": "20261125 12:00:00 UTC", "99999999999999999999": "99999999999999999999"} {
 		if got := barTime(in); got != want {

@@ -26,8 +26,9 @@ type callbacks struct {
 	now           func() time.Time // the clock
 
 	searches searches
-	details  details
-	bars     bars
+	details  collector[events.ContractDetails]
+	bars     collector[events.Bar]
+	garbled  bool // the library garbles names: see ungarble
 
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded
@@ -46,6 +47,8 @@ func newCallbacks(attempt uint64, news *queue, probes *probes) *callbacks {
 		attempt: attempt, news: news, probes: probes, now: time.Now,
 		mark: newMark(), marks: make(chan struct{}, 2), closed: make(chan struct{}),
 		introduced: make(chan struct{}),
+		details:    collector[events.ContractDetails]{requests: maxDescriptions, each: connector.MaxDescribed},
+		bars:       collector[events.Bar]{requests: maxQueries, each: connector.MaxBrought},
 	}
 }
 
@@ -100,11 +103,18 @@ func (c *callbacks) SymbolSamples(id int64, found []ibapi.ContractDescription) {
 	c.news.put(connector.Found{Attempt: c.attempt, ID: id, SentAt: c.searches.sentAt(id, c.now()), At: c.now(), Count: len(found)})
 }
 
-// ContractDetails brings one of the contracts that fit a description.
-func (c *callbacks) ContractDetails(id int64, d *ibapi.ContractDetails) { c.details.add(id, d) }
+// ContractDetails brings one of the contracts that fit a description. The
+// library brings nil for one that it could not make sense of.
+func (c *callbacks) ContractDetails(id int64, d *ibapi.ContractDetails) {
+	if d != nil {
+		c.details.add(id, func() events.ContractDetails { return detailsOf(d, c.garbled) })
+	}
+}
 
 // BondContractDetails brings one of the bonds that do.
-func (c *callbacks) BondContractDetails(id int64, d *ibapi.ContractDetails) { c.details.add(id, d) }
+func (c *callbacks) BondContractDetails(id int64, d *ibapi.ContractDetails) {
+	c.ContractDetails(id, d)
+}
 
 // ContractDetailsEnd says that all of them came.
 func (c *callbacks) ContractDetailsEnd(id int64) {
@@ -113,7 +123,9 @@ func (c *callbacks) ContractDetailsEnd(id int64) {
 }
 
 // HistoricalData brings one bar of the past.
-func (c *callbacks) HistoricalData(id int64, b *ibapi.Bar) { c.bars.add(id, b) }
+func (c *callbacks) HistoricalData(id int64, b *ibapi.Bar) {
+	c.bars.add(id, func() events.Bar { return barOf(b) })
+}
 
 // HistoricalDataEnd says that all of them came.
 func (c *callbacks) HistoricalDataEnd(id int64, _, _ string) {
@@ -130,8 +142,10 @@ func (c *callbacks) Error(id, at, code int64, message, _ string) {
 		// Masked before it is cut: half an account id is not recognised.
 		message = cut(events.MaskAccounts(message), maxMessage)
 	}
-	c.details.drop(id)
-	c.bars.drop(id)
+	if id != ibapi.NO_VALID_ID && !events.ReadNotice(int(code), message).GoesOn() {
+		c.details.take(id)
+		c.bars.take(id)
+	}
 	noticed := connector.Noticed{Attempt: c.attempt, RequestID: id, Code: int(code), Message: message}
 	if at > 0 {
 		noticed.ReportedAt = time.UnixMilli(at).UTC()

@@ -3,86 +3,23 @@ package tws
 import (
 	"math"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
-	"ibconn/connector"
 	"ibconn/events"
 
 	"github.com/scmhub/ibapi"
 )
 
 const (
-	// maxDescriptions bounds the requests whose contracts are collected at once.
-	// The oldest gives way: it is one whose end never came.
+	// maxDescriptions is how many requests' contracts are collected at once.
 	maxDescriptions = 256
 	// What a contract's texts may have in bytes. IB's names are a few dozen, its
 	// trading hours a few hundred; a frame may be megabytes.
 	maxName  = 256
 	maxHours = 16 << 10
 )
-
-// details collects the contracts that a gateway sends one by one, until it says
-// that all came. It keeps the first ones of each request and counts the rest.
-// Errors may come from any goroutine, so it has a lock.
-type details struct {
-	garbled bool // the library garbles names: see ungarble
-
-	mu  sync.Mutex
-	all []description // the oldest first
-}
-
-type description struct {
-	id    int64
-	found []events.ContractDetails
-	total int
-}
-
-// add takes one contract. The library brings nil for one that it could not
-// make sense of.
-func (d *details) add(id int64, c *ibapi.ContractDetails) {
-	if c == nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	i := slices.IndexFunc(d.all, func(of description) bool { return of.id == id })
-	if i < 0 {
-		if len(d.all) >= maxDescriptions {
-			d.all = slices.Delete(d.all, 0, 1)
-		}
-		i = len(d.all)
-		d.all = append(d.all, description{id: id})
-	}
-	of := &d.all[i]
-	of.total++
-	if len(of.found) < connector.MaxDescribed {
-		of.found = append(of.found, detailsOf(c, d.garbled))
-	}
-}
-
-// take returns what came for a request, and forgets it.
-func (d *details) take(id int64) (found []events.ContractDetails, total int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	i := slices.IndexFunc(d.all, func(of description) bool { return of.id == id })
-	if i < 0 {
-		return nil, 0
-	}
-	of := d.all[i]
-	d.all = slices.Delete(d.all, i, i+1)
-	return of.found, of.total
-}
-
-// drop forgets what came for a request, as an error ended it.
-func (d *details) drop(id int64) {
-	if id != ibapi.NO_VALID_ID {
-		d.take(id)
-	}
-}
 
 // contractOf words a description for the library. One that was checked loses
 // nothing: its numbers have no more digits than a float64 keeps.

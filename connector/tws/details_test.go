@@ -89,31 +89,31 @@ func TestContractsAreDescribedAlikeInBothEncodings(t *testing.T) {
 	}
 }
 
-func TestContractsAreCollectedWithinBounds(t *testing.T) {
-	var d details
-	d.add(1, nil)
-	if found, total := d.take(1); found != nil || total != 0 {
+func TestAContractThatTheLibraryCannotReadIsLeftOut(t *testing.T) {
+	c := newCallbacks(1, newQueue(10), new(probes))
+	c.ContractDetails(1, nil)
+	c.BondContractDetails(1, nil)
+	if found, total := c.details.take(1); found != nil || total != 0 {
 		t.Errorf("what the library cannot read is %v, %d, want nothing", found, total)
 	}
-	for range connector.MaxDescribed + 7 {
-		d.add(1, ibapi.NewContractDetails())
-	}
-	d.add(2, ibapi.NewContractDetails())
-	d.drop(2)
-	if found, total := d.take(1); len(found) != connector.MaxDescribed || total != connector.MaxDescribed+7 {
-		t.Errorf("%d of %d contracts are kept, want %d of %d", len(found), total, connector.MaxDescribed, connector.MaxDescribed+7)
-	}
-	for id := range int64(maxDescriptions + 3) {
-		d.add(id, ibapi.NewContractDetails())
-	}
-	if len(d.all) != maxDescriptions {
-		t.Errorf("%d requests are collected for, want %d", len(d.all), maxDescriptions)
-	}
-	if _, total := d.take(0); total != 0 {
-		t.Error("the oldest request is collected for, want it to give way")
-	}
-	if _, total := d.take(maxDescriptions + 2); total != 1 {
-		t.Error("the newest request is not collected for")
+}
+
+func TestAWarningLeavesWhatWasCollected(t *testing.T) {
+	c := newCallbacks(1, newQueue(10), new(probes))
+	for _, test := range []struct {
+		code int64
+		want int
+	}{{2176, 1}, {2108, 1}, {2199, 1}, {162, 0}, {2200, 0}, {200, 0}} {
+		c.HistoricalData(7, new(ibapi.NewBar()))
+		c.ContractDetails(8, ibapi.NewContractDetails())
+		for _, id := range []int64{7, 8} {
+			c.Error(id, 0, test.code, "said", "")
+		}
+		_, bars := c.bars.take(7)
+		_, contracts := c.details.take(8)
+		if bars != test.want || contracts != test.want {
+			t.Errorf("behind a %d there are %d bars and %d contracts, want %d of each", test.code, bars, contracts, test.want)
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Turn) {
 	c := newCallbacks(s.order.Attempt, s.news, s.probes)
 	c.now = s.dialer.now
-	c.details.garbled = r.version < ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA
+	c.garbled = r.version < ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA
 	l := newLibrary(c, t.raw, s.dialer.teardown())
 	err := firstTurn(ctx, turn)
 	if err == nil {
@@ -345,7 +345,7 @@ func (s *session) sendNext(l *library) {
 		l.client.ReqHistoricalData(m.ID, contractOf(r.Contract), endOf(q), q.Duration, q.BarSize, q.What, q.RTH, formatSeconds, false, nil)
 	case connector.CancelBars:
 		l.client.CancelHistoricalData(r.Of)
-		l.callbacks.bars.drop(r.Of)
+		l.callbacks.bars.take(r.Of)
 	}
 	s.passed(m, connector.OutcomeSent, now)
 }

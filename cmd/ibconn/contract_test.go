@@ -130,34 +130,45 @@ func TestAContractDuringAnOutageIsNotSaidNotToExist(t *testing.T) {
 	p.stop()
 }
 
-func TestARequestForAContractEndsWithItsSession(t *testing.T) {
-	noLeaks(t)
-	gw := gateway.Start(t, simulated)
-	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
-	at := p.ready()
-	gw.On(gateway.ReqContractDetails, 0, gateway.Hold())
-	answers := make(chan events.Answer, 1)
-	go func() {
-		a, err := bus.Ask(t.Context(), p.nc, "main", events.VerbContract, events.Request{
-			Contract: events.Contract{ConID: 265598}, Wait: events.MaxWait,
+func TestARequestEndsWithItsSession(t *testing.T) {
+	history := events.Request{Contract: events.Contract{ConID: 265598}, Wait: events.MaxWait}
+	history.Duration, history.BarSize = "1 D", "1 hour"
+	for _, test := range []struct {
+		verb    events.Verb
+		req     events.Request
+		message gateway.Request
+	}{
+		{events.VerbContract, events.Request{Contract: events.Contract{ConID: 265598}, Wait: events.MaxWait}, gateway.ReqContractDetails},
+		{events.VerbHistory, history, gateway.ReqHistoricalData},
+	} {
+		t.Run(string(test.verb), func(t *testing.T) {
+			noLeaks(t)
+			gw := gateway.Start(t, simulated)
+			p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
+			at := p.ready()
+			gw.On(test.message, 0, gateway.Hold())
+			answers := make(chan events.Answer, 1)
+			go func() {
+				a, err := bus.Ask(t.Context(), p.nc, "main", test.verb, test.req)
+				if err != nil {
+					t.Error(err)
+				}
+				answers <- a
+			}()
+			within(t, "the request has come", func() bool { return gw.Stats().Requests[test.message] == 1 })
+			gw.Reset()
+			select {
+			case a := <-answers:
+				if a.OK || a.Error == nil || a.Error.Code != events.ErrorSessionLost {
+					t.Errorf("the answer is %+v, %+v, want session_lost", a, a.Error)
+				}
+			case <-time.After(liveness):
+				t.Fatalf("no answer came within %v of the session's end, of a minute that it may take", liveness)
+			}
+			wait(p, at, func(*events.SessionLost) bool { return true })
+			p.stop()
 		})
-		if err != nil {
-			t.Error(err)
-		}
-		answers <- a
-	}()
-	within(t, "the request has come", func() bool { return gw.Stats().Requests[gateway.ReqContractDetails] == 1 })
-	gw.Reset()
-	select {
-	case a := <-answers:
-		if a.OK || a.Error == nil || a.Error.Code != events.ErrorSessionLost {
-			t.Errorf("the answer is %+v, %+v, want session_lost", a, a.Error)
-		}
-	case <-time.After(liveness):
-		t.Fatalf("no answer came within %v of the session's end, of a minute that it may take", liveness)
 	}
-	wait(p, at, func(*events.SessionLost) bool { return true })
-	p.stop()
 }
 
 func TestAHundredContractsAreAskedForAtOnce(t *testing.T) {

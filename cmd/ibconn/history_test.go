@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"ibconn/bus"
 	"ibconn/events"
 	"ibconn/testenv/gateway"
 )
@@ -99,35 +98,5 @@ func TestHistoryDuringAnOutageIsNotSaidToBeEmpty(t *testing.T) {
 	p.wantRefusal(events.VerbHistory, hour, events.ErrorUnavailable, "the link to IB is down")
 	gw.RestoreLink(false, true)
 	within(t, "history is there again", func() bool { a := p.asks(events.VerbHistory, hour); return a.OK && len(a.Bars) > 0 })
-	p.stop()
-}
-
-func TestAQueryForHistoryEndsWithItsSession(t *testing.T) {
-	noLeaks(t)
-	gw := gateway.Start(t, simulated)
-	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
-	at := p.ready()
-	gw.On(gateway.ReqHistoricalData, 0, gateway.Hold())
-	answers := make(chan events.Answer, 1)
-	go func() {
-		req := events.Request{Contract: events.Contract{ConID: 265598}, Wait: events.MaxWait}
-		req.Duration, req.BarSize = "1 D", "1 hour"
-		a, err := bus.Ask(t.Context(), p.nc, "main", events.VerbHistory, req)
-		if err != nil {
-			t.Error(err)
-		}
-		answers <- a
-	}()
-	within(t, "the query has come", func() bool { return gw.Stats().Requests[gateway.ReqHistoricalData] == 1 })
-	gw.Reset()
-	select {
-	case a := <-answers:
-		if a.OK || a.Error == nil || a.Error.Code != events.ErrorSessionLost {
-			t.Errorf("the answer is %+v, %+v, want session_lost", a, a.Error)
-		}
-	case <-time.After(liveness):
-		t.Fatalf("no answer came within %v of the session's end, of a minute that it may take", liveness)
-	}
-	wait(p, at, func(*events.SessionLost) bool { return true })
 	p.stop()
 }

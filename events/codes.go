@@ -292,13 +292,9 @@ func ReadNotice(code int, text string) Reading {
 // warnings that lie in IB's range of them, 2100 to 2199 (IB's page of message
 // codes).
 func (r Reading) GoesOn() bool {
-	switch r.Class {
-	case ClassInfo, ClassAdvisory:
-		return !r.UnmatchedText
-	case ClassUnknown:
-		return r.Code >= 2100 && r.Code < 2200
-	}
-	return r.Link != "" || len(r.Farms) > 0
+	told := (r.Class == ClassInfo || r.Class == ClassAdvisory) && !r.UnmatchedText
+	warned := r.Class == ClassUnknown && r.Code >= 2100 && r.Code < 2200
+	return told || warned || r.Link != "" || len(r.Farms) > 0
 }
 
 func (r *Reading) goBy(rules []TextRule, text string) {

@@ -82,8 +82,8 @@ type kept struct {
 }
 
 func (a *app) runners(log *bus.Log, instance string) ([]*kept, error) {
-	// One dialer makes the sessions of all: what the connections of a gateway
-	// have to share goes in here, found by the endpoint that an attempt is for.
+	// Shared by all: the dialer, with the gateways' message budgets, and their
+	// ledgers of history; each is found by the address that accepted.
 	dialer := &tws.Dialer{}
 	history := new(connector.Ledgers)
 	var all []*kept

@@ -413,8 +413,8 @@ func (f findings) join() error {
 }
 
 // gatewayOf returns an endpoint in the form that is the same for the same
-// gateway, however it is written: what the connections of one gateway share is
-// found by it.
+// gateway, however it is written, for the checks of connections against each
+// other. What they share when they run is found by the address that accepted.
 func gatewayOf(endpoint string) string {
 	host, port, err := net.SplitHostPort(endpoint)
 	if err != nil {

@@ -102,7 +102,7 @@ func TestDoctorFindsNothingWrongWhereNothingIs(t *testing.T) {
 			if _, err := os.Stat(data); !os.IsNotExist(err) {
 				t.Errorf("doctor left %s behind: %v", data, err)
 			}
-			within(t, "end of the trial", func() bool { return gw.Stats().Open == 0 })
+			left(t, gw)
 		})
 	}
 }
@@ -280,23 +280,32 @@ func TestDoctorSaysWhatElseIsAtTheBusAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
+	left(t, gw)
 	e = examine(t, gw.Addr(), "--nats", server.URL())
 	e.ends(exitDone)
 	e.is("bus", passed, server.URL()+" is a NATS server, but not ibconn's", "free for a run")
+	left(t, gw)
 	e = examine(t, gw.Addr(), "--nats", server.URL(), "--listen", strings.TrimPrefix(server.URL(), "nats://"))
 	e.ends(exitFailed, "bus")
 	e.is("bus", failed, "not ibconn's", "a run cannot listen")
 }
 
+// left waits until no client is at the gateway: it releases a client id only
+// when it has read that the socket closed.
+func left(t *testing.T, gw *gateway.Gateway) {
+	t.Helper()
+	within(t, "the sessions' ends at the gateway", func() bool { return gw.Stats().Open == 0 })
+}
+
 func TestDoctorSaysThatTheDataDirectoryCannotBeWritten(t *testing.T) {
 	noLeaks(t)
+	gw := gateway.Start(t, simulated)
 	file := filepath.Join(t.TempDir(), "a-file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{file, filepath.Join(file, "below")} {
-		// One gateway each: it releases a client id only when it has read that the socket closed.
-		gw := gateway.Start(t, simulated)
+		left(t, gw)
 		e := examine(t, gw.Addr(), "--data", dir)
 		e.ends(exitFailed, "data directory")
 		e.is("data directory", failed, dir, "not a directory", "use another --data")
@@ -387,9 +396,31 @@ func TestDoctorLooksWhetherIBCCanBeAsked(t *testing.T) {
 	e.ends(exitDone)
 	e.is("IBC", passed, l.Addr().String()+" accepts", "nothing was asked of it")
 	l.Close()
+	left(t, gw)
 	e = examine(t, gw.Addr(), "--data", t.TempDir(), "--ibc", l.Addr().String())
 	e.ends(exitFailed, "IBC")
 	e.is("IBC", failed, "CommandServerPort")
+}
+
+func TestDoctorNamesNoCodeWhereTheGatewayGaveNone(t *testing.T) {
+	for _, test := range []struct {
+		link   events.LinkStatus
+		code   int
+		misses int
+		want   string
+	}{
+		{events.LinkDown, 1100, 0, "down (1100)"},
+		{events.LinkDown, 0, 1, "down, though the gateway says nothing of it"},
+		{events.LinkUp, 504, 1, "the gateway answered a search for symbols with 504 words"},
+		{events.LinkUp, 0, 1, "IB's servers did not answer a search for symbols: words"},
+	} {
+		var tr trial
+		tr.state.Link.Status, tr.state.Link.Code = test.link, test.code
+		tr.state.Heartbeat.Link.Misses, tr.state.Heartbeat.Link.Code, tr.state.Heartbeat.Link.Message = test.misses, test.code, "words"
+		if got := tr.link(); got.Found != test.want || got.Advice == "" {
+			t.Errorf("link() = %+v, want %q and what to do", got, test.want)
+		}
+	}
 }
 
 func TestDoctorSaysThatALinkIsDeadOfWhichNothingIsSaid(t *testing.T) {

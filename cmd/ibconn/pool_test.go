@@ -373,7 +373,7 @@ func TestARunWhoseConnectionsAreAllOvertakenEndsAsSuperseded(t *testing.T) {
 	if exit := p.exit(); exit != exitSuperseded || !containsAll(p.err.String(), "connector b: ", "another writer took the connection") {
 		t.Errorf("run with both overtaken = exit code %d, %q, want 3 and why", exit, p.err.String())
 	}
-	within(t, "end of the sessions", func() bool { return gw.Stats().Open == 0 })
+	left(t, gw)
 }
 
 // takeFrom claims a connection, and does nothing with it.
@@ -418,7 +418,7 @@ func TestThirtyTwoConnectionsOfOneGatewayComeUpSurviveAResetAndEndInTime(t *test
 	})
 	// After endWithin it would be exitFailed.
 	p.stop()
-	within(t, "the sessions' ends at the gateway", func() bool { return gw.Stats().Open == 0 })
+	left(t, gw)
 	if s := gw.Stats(); s.Breaches != 0 {
 		t.Errorf("%d messages were too many for the gateway, %d in one second, want none", s.Breaches, s.BusiestSecond)
 	} else {
@@ -524,6 +524,7 @@ func TestDoctorLooksAtEachGatewayOnce(t *testing.T) {
 	if err := other.Refuse(true); err != nil {
 		t.Fatal(err)
 	}
+	left(t, one)
 	exit, out, _ := cli(t, append(args, "--json")...)
 	var checks []check
 	if err := json.Unmarshal([]byte(out), &checks); err != nil {
@@ -553,6 +554,8 @@ func TestDoctorLooksAtEachGatewayOnce(t *testing.T) {
 		t.Errorf("doctor beside a run prints\n%s\nwant who holds the client ids, and the pool", out)
 	}
 	p.stop()
+	left(t, one)
+	left(t, other)
 	out = cliOK(t, "doctor", "--config", file, "--data", dir, "--listen", "127.0.0.1:0", "--nats", nobodysBus, "--settle", "0s")
 	if !containsAll(out, "none of 5 connections ends before its high-water mark") {
 		t.Errorf("doctor after a run prints\n%s\nwant the logs compared with their marks", out)

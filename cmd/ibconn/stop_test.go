@@ -26,7 +26,7 @@ func TestATermSignalEndsInOrder(t *testing.T) {
 			if exit := p.exit(); exit != exitDone {
 				t.Errorf("exit code = %d, %q, want 0", exit, p.err.String())
 			}
-			within(t, "the session's end at the gateway", func() bool { return gw.Stats().Open == 0 })
+			left(t, gw)
 			if ended := gw.Stats().Ended; ended[gateway.ClientClosed] != 1 || len(ended) != 1 {
 				t.Errorf("the gateway saw the sessions end by %v, want one FIN", ended)
 			}

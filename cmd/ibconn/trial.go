@@ -188,9 +188,14 @@ func (t *trial) link() check {
 	h := t.state.Heartbeat.Link
 	switch {
 	case t.state.Link.Status == events.LinkDown:
+		if t.state.Link.Code == 0 {
+			return fail("down, though the gateway says nothing of it", look)
+		}
 		return fail(fmt.Sprintf("down (%d)", t.state.Link.Code), look)
 	case !h.AnsweredAt.IsZero():
 		return well("IB's servers answered a search for symbols in %v", h.RTT)
+	case h.Misses > 0 && h.Code == 0:
+		return warn("IB's servers did not answer a search for symbols: "+h.Message, look)
 	case h.Misses > 0:
 		return warn(fmt.Sprintf("the gateway answered a search for symbols with %d %s", h.Code, h.Message), look)
 	case t.policy.LinkProbeEvery == 0:

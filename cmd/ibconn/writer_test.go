@@ -78,7 +78,7 @@ func TestARunThatIsOvertakenStopsAndSaysSo(t *testing.T) {
 	if text := p.err.String(); !containsAll(text, "another writer took the connection") {
 		t.Errorf("the one that was overtaken says %q, want that another writer took the connection", text)
 	}
-	within(t, "end of its session", func() bool { return gw.Stats().Open == 0 })
+	left(t, gw)
 	all := stored(t, dir)
 	if state := fold(t, all); state.Epoch != 2 || all[len(all)-1].ID != "taken" {
 		t.Errorf("the log ends in epoch %d with %s, want the other's claim of epoch 2", state.Epoch, all[len(all)-1].Wire)

@@ -104,7 +104,7 @@ func (s *session) begin(ctx context.Context, req *request) bool {
 		read = func(in *instrument) (query, *refusal) { return readHead(m, in) }
 		written = fmt.Sprintf("head %t %d", m.GetUseRTH(), m.GetFormatDate())
 	}
-	if read == nil || req.query != nil || !s.started || s.current().lost {
+	if read == nil || req.query != nil || !s.started {
 		return true
 	}
 	if !s.free(ctx, req.reqID) {

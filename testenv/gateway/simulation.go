@@ -143,6 +143,9 @@ func (s *session) deliver(ctx context.Context, now time.Time) {
 
 // send queues messages, waiting if the client does not keep up.
 func (s *session) send(ctx context.Context, messages ...proto.Message) {
+	if len(messages) == 0 { // as of a market that is closed
+		return
+	}
 	var frames []byte
 	for _, m := range messages {
 		frames = s.codec.append(frames, m)
@@ -190,11 +193,11 @@ func (s *session) obey(ctx context.Context, a Action, req request) {
 	switch a.kind {
 	case drop:
 	case delay:
-		if s.begin(ctx, &req) {
+		if s.current().lost || s.begin(ctx, &req) {
 			s.later = append(s.later, delayed{time.Now().Add(a.after), req})
 		}
 	case keep:
-		if s.begin(ctx, &req) {
+		if s.current().lost || s.begin(ctx, &req) {
 			s.held = append(s.held, req)
 		}
 	case replyError:

@@ -479,13 +479,12 @@ func TestErrorsThatNobodyWaitsForAreOnRecord(t *testing.T) {
 }
 
 func TestAContractThatIsRememberedIsThereWithoutASession(t *testing.T) {
-	asking(t, replier(honest), func(l *life, _ *gateway, _ *memlog.Store) {
-		l.qualify("AAPL", 0)
-	})
 	g := &gateway{scripts: [][]step{then(replier(honest)), refuse}}
 	handled(t, g, func(l *life, _ *memlog.Store) {
 		pass(time.Second)
-		l.qualify("AAPL", 0)
+		if a := l.qualify("AAPL", 0); !a.OK || a.Cached {
+			t.Errorf("AAPL is answered %+v, %+v, want it from the gateway", a, a.Error)
+		}
 		l.send(events.VerbDisconnect, events.Request{})
 		pass(time.Second)
 		if a := l.qualify("AAPL", 0); !a.OK || !a.Cached {

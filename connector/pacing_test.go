@@ -191,8 +191,8 @@ func TestATurnGivenUpGoesToTheNext(t *testing.T) {
 		first.Leave()
 		begun := time.Now()
 		<-second.Ready()
-		if waited := time.Since(begun); waited > 3*time.Second {
-			t.Errorf("the second waited for %v behind one that left", waited)
+		if waited := time.Since(begun); waited != 2*time.Second {
+			t.Errorf("the second waited for %v behind one that left, want 2s", waited)
 		}
 		second.Leave()
 	})

@@ -449,6 +449,7 @@ func (l *loop) endSession() {
 	if l.session != nil {
 		l.end()
 	}
+	_, l.requests.passedTime = l.clock().Now()
 	l.requests.end(false)
 	l.running, l.session, l.end = 0, nil, nil
 }

@@ -254,6 +254,28 @@ func TestAQueryEndsWithItsSession(t *testing.T) {
 	})
 }
 
+// TestAQueryOfWhichNothingIsKnownCountsFromItsSessionsEnd has a session end
+// before it tells whether the query left: it may have, at the last moment.
+func TestAQueryOfWhichNothingIsKnownCountsFromItsSessionsEnd(t *testing.T) {
+	var ended time.Time
+	dies := func(ctx context.Context, s *session) {
+		dying, cancel := context.WithTimeout(ctx, 8*time.Second)
+		defer cancel()
+		recalling(func(*session, connector.Message) []connector.Input { return nil })(dying, s)
+		ended = time.Now()
+		end(events.CauseReset)(ctx, s)
+	}
+	g := &gateway{scripts: [][]step{then(dies), then(recalling(bring))}}
+	handled(t, g, func(l *life, _ *memlog.Store) {
+		pass(time.Second)
+		wantError(t, l.history("60 S", "5 secs", 30*time.Second), events.ErrorSessionLost, "ended before the answer came")
+		pass(2 * time.Second)
+		if a := l.history("60 S", "5 secs", 30*time.Second); !a.OK || time.Since(ended) < 16*time.Second {
+			t.Errorf("the same query again is answered %+v, %v after the session's end, want bars 16s after it", a.Error, time.Since(ended))
+		}
+	})
+}
+
 func TestTheEndOfTheRunAnswersQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gateway{scripts: [][]step{then(recalling(func(s *session, m connector.Message) []connector.Input { return []connector.Input{s.passed(m)} }))}}

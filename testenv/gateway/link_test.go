@@ -16,8 +16,8 @@ const (
 	keptText = "Connectivity between IBKR and Trader Workstation has been restored - data maintained. All data farms are connected: usfarm; ushmds; secdefil."
 )
 
-// needsTheLink asks for everything that only IB's servers can answer, under ids from 50 on, and returns how many that were.
-func (p *peer) needsTheLink() int {
+// needsTheLink asks for everything that only IB's servers can answer, under ids from 50 on.
+func (p *peer) needsTheLink() {
 	p.t.Helper()
 	p.say("9", "8", "50", "265598")
 	p.say("81", "51", "AAPL")
@@ -25,7 +25,6 @@ func (p *peer) needsTheLink() int {
 	p.say("1", "11", "53", "265598")
 	p.say("97", "54", "265598", "", "", "", "", "", "", "", "", "", "", "", "Last", "0", "0")
 	p.say("50", "3", "55", "265598", "", "", "", "", "", "", "", "", "", "", "", "5", "TRADES", "1", "")
-	return 6
 }
 
 func TestLostLinkLeavesWhatNeedsItWithoutAnAnswer(t *testing.T) {
@@ -36,7 +35,7 @@ func TestLostLinkLeavesWhatNeedsItWithoutAnAnswer(t *testing.T) {
 	g.LoseLink(true)
 	p.expect("4", "2", "-1", "1100", lostText)
 	p.drain()
-	n := p.needsTheLink()
+	p.needsTheLink()
 	for _, c := range []struct{ request, answer string }{ // answers come in the order of the requests
 		{"49 1", "49 1"},
 		{"8 1 1", "9 1"},
@@ -62,8 +61,8 @@ func TestLostLinkLeavesWhatNeedsItWithoutAnAnswer(t *testing.T) {
 		p.expect(answer)
 	}
 	s := g.Stats()
-	if got := s.Requests[gateway.ReqContractDetails] + s.Requests[gateway.ReqMatchingSymbols] + s.Requests[gateway.ReqHistoricalData]; got != n {
-		t.Errorf("%d requests for contracts, symbols and history were counted, want %d", got, n)
+	if got := s.Requests[gateway.ReqContractDetails] + s.Requests[gateway.ReqMatchingSymbols] + s.Requests[gateway.ReqHistoricalData]; got != 2*3 {
+		t.Errorf("%d requests for contracts, symbols and history were counted, want each of two times", got)
 	}
 }
 
@@ -224,6 +223,36 @@ func TestWhatASessionHearsOfTheLinkFitsTogether(t *testing.T) {
 	if told[true] == 0 || told[false] == 0 {
 		t.Errorf("%d greetings without a link and %d with one, want some of both", told[true], told[false])
 	}
+}
+
+func TestALinkMayBeLostInTheMiddleOfAQuery(t *testing.T) {
+	g := gateway.Start(t, gateway.Config{TimeSpacing: -1})
+	p := started(t, g, 1)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				g.LoseLink(false)
+				g.RestoreLink(true, false)
+			}
+		}
+	}()
+	for id := range 20000 { // the moment is short
+		if id%1000 == 0 {
+			p.drain()
+		}
+		p.say("20", fmt.Sprint(id), "265598", "AAPL", "STK", "", "0", "", "", "SMART", "", "USD", "", "", "0", "", "1 min", "60 S", "1", "TRADES", "1", "0", "")
+	}
+	close(stop)
+	<-stopped
+	g.RestoreLink(true, false)
+	p.drain()
+	p.say("49", "1")
+	p.expect("49", "1")
 }
 
 func TestTheGoLibraryHearsOfTheLinkInBothEncodings(t *testing.T) {

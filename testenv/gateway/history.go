@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -269,9 +270,11 @@ func (m market) bars(q query, add func(bar) bool) {
 	if from.Before(q.in.head) {
 		from = q.in.head.In(from.Location())
 	}
-	last := q.beginning(q.end.Add(-1))
+	// A market trades in whole barSeconds: a bar that has only just begun is empty, and the one before it is the last then.
+	traded := q.end.Truncate(min(cmp.Or(q.size.span, barSeconds*time.Second), barSeconds*time.Second))
+	last := q.beginning(traded.Add(-1))
 	for start := q.beginning(from); !start.After(last); start = q.size.next(start) {
-		if start.Before(q.start) && q.size.next(start).Before(q.end) {
+		if start.Before(q.start) && q.size.next(start).Before(traded) {
 			continue
 		}
 		if b := m.barAt(q, start, q.end); b.count > 0 && !add(b.shown(q.in, q.what)) {

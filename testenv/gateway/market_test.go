@@ -208,6 +208,23 @@ func TestContractsAreFoundByWhatClientsSayOfThem(t *testing.T) {
 	}
 }
 
+// TestTheLastMinuteHasABarAtAnyMoment asks when a minute has only just begun, too: its bar has no trades in its first five seconds.
+func TestTheLastMinuteHasABarAtAnyMoment(t *testing.T) {
+	end, duration, size, what := "", "60 S", "1 min", "TRADES"
+	for _, after := range []time.Duration{0, 1, time.Millisecond, 999 * time.Millisecond, time.Second, 1500 * time.Millisecond, 59 * time.Second} {
+		now := noon.Add(after)
+		q, refused := readQuery(&protobuf.HistoricalDataRequest{EndDateTime: &end, Duration: &duration, BarSizeSetting: &size, WhatToShow: &what}, newCatalogue(now)[0], now)
+		if refused != nil {
+			t.Fatal(refused.text)
+		}
+		n := 0
+		market{}.bars(q, func(bar) bool { n++; return true })
+		if n != 1 {
+			t.Errorf("%v after the minute began the last 60 s have %d bars, want 1", after, n)
+		}
+	}
+}
+
 func FuzzHistoryRequestsAreAnsweredOrRefused(f *testing.F) {
 	f.Add("", "1 D", "1 min", "TRADES", false)
 	f.Add("20260304 12:00:00", "2147483647 W", "1 secs", "BID", true)

@@ -90,6 +90,9 @@ func (c *commands) serve(ctx context.Context) error {
 	handling, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err = c.addVerbs(handling, service)
+	if err == nil { // the server has the subscriptions only when it has answered what comes behind them
+		err = c.nc.FlushTimeout(flushTimeout)
+	}
 	if err == nil {
 		if c.Started != nil {
 			c.Started()

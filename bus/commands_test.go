@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -255,6 +256,32 @@ func TestServeCommandsEndsWhenTheConnectionIsClosed(t *testing.T) {
 	service.Wait()
 	if err := <-running; !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("ServeCommands = %v, want %v", err, nats.ErrConnectionClosed)
+	}
+}
+
+// TestCommandsAreTakenOnceItIsSaid asks over another connection, so that nothing
+// orders its request behind the service's subscriptions but Started.
+func TestCommandsAreTakenOnceItIsSaid(t *testing.T) {
+	server := openServer(t, ServerOptions{StoreDir: t.TempDir()})
+	nc, other := connect(t, server), connect(t, server)
+	for i := range 300 {
+		name := events.ConnectionID(fmt.Sprint("main-", i))
+		ctx, stop := context.WithCancel(t.Context())
+		started, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			if err := ServeCommands(ctx, nc, CommandService{
+				Connection: name, Version: "1.0.0", Verbs: verbs, Handle: accept, Started: func() { close(started) },
+			}); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}()
+		<-started
+		if _, err := Ask(t.Context(), other, name, events.VerbStatus, events.Request{}); err != nil {
+			t.Errorf("a command for %s as soon as they are taken: %v", name, err)
+		}
+		stop()
+		<-ended
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *session) foundFor(m connector.Message, n int) connector.Input {
 }
 
 func (s *session) described(m connector.Message, found ...events.ContractDetails) connector.Input {
-	return connector.Described{Attempt: s.number(), ID: m.ID, At: s.wall(), Contracts: found, Total: len(found)}
+	return connector.Described{Attempt: s.number(), ID: m.ID, Contracts: found, Total: len(found)}
 }
 
 func (s *session) refused(m connector.Message, code int, words string) connector.Input {
@@ -114,7 +114,7 @@ func asking(t *testing.T, last step, f func(l *life, g *gateway, store *memlog.S
 		r := newRunner(store.Writer(), g)
 		r.Policy.LinkProbeEvery = 5 * time.Minute
 		l := run(t, r)
-		pass(time.Second)
+		pass(2 * time.Second) // IB's spacing of searches, after the link's probe
 		f(l, g, store)
 		l.stop()
 		checkLog(t, store, l.State())
@@ -274,6 +274,36 @@ func TestThatThereIsNoContractIsBelievedOnceIBWasSeen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two searches of a client are a second apart, whatever they are for.
+func TestASearchForAProofKeepsItsDistanceFromTheProbeOfTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var searched []time.Time
+		g := &gateway{scripts: [][]step{then(replier(func(s *session, m connector.Message) []connector.Input {
+			if _, ok := m.Request.(connector.SearchSymbols); ok {
+				searched = append(searched, time.Now())
+			}
+			return honest(s, m)
+		}))}}
+		r := newRunner(memlog.New().Writer(), g)
+		r.Policy.LinkProbeEvery = 3 * time.Second
+		l := run(t, r)
+		for range 10 {
+			pass(200 * time.Millisecond)
+			wantError(t, l.qualify("NOPE", 0), events.ErrorNotFound, noSuchContract)
+		}
+		if len(searched) < 11 {
+			t.Errorf("%d searches, want one for each of ten proofs and the probes of the link", len(searched))
+		}
+		for i := 1; i < len(searched); i++ {
+			if apart := searched[i].Sub(searched[i-1]); apart < time.Second {
+				t.Errorf("search %d came %v after the one before it, want a second", i, apart)
+			}
+		}
+		l.stop()
+		checkClosed(t, g)
+	})
 }
 
 // qualifyAll asks for so many contracts at once.

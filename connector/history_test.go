@@ -19,7 +19,7 @@ const noHistory = "Historical Market Data Service error message:HMDS query retur
 var oneBar = []events.Bar{{Time: "2026-11-25T12:00:00Z", Open: "1", High: "3", Low: "0.5", Close: "2", Volume: "7", WAP: "1.5", Count: 3}}
 
 func (s *session) brought(m connector.Message, bars []events.Bar, total int) connector.Input {
-	return connector.Brought{Attempt: s.number(), ID: m.ID, At: s.wall(), Bars: bars, Total: total}
+	return connector.Brought{Attempt: s.number(), ID: m.ID, Bars: bars, Total: total}
 }
 
 // recalling is a gateway that is honest but for queries for bars.

@@ -98,7 +98,6 @@ type Passed struct {
 	ID      int64 // the message's
 	Outcome Outcome
 	At      time.Time
-	Waited  time.Duration // for its turn
 }
 
 // Found says that IB's servers answered a search for symbols.
@@ -115,7 +114,6 @@ type Found struct {
 type Described struct {
 	Attempt   uint64
 	ID        int64                    // the message's that asked
-	At        time.Time                // when the last of them came
 	Contracts []events.ContractDetails // the first of them, [MaxDescribed] at most
 	Total     int                      // how many came
 }
@@ -129,7 +127,6 @@ const MaxDescribed = events.MaxCandidates
 type Brought struct {
 	Attempt uint64
 	ID      int64        // the message's that asked
-	At      time.Time    // when the last of them came
 	Bars    []events.Bar // the first of them, [MaxBrought] at most
 	Total   int          // how many came
 }

@@ -148,22 +148,10 @@ func (l *Ledger) close(s *slot) {
 	}
 }
 
-// Ledgers has the [Ledger] of each gateway. The zero value is ready to use.
-type Ledgers struct {
-	mu  sync.Mutex
-	all map[string]*Ledger
-}
+// Ledgers has the [Ledger] of each gateway. Its zero value is ready to use, from
+// any goroutine.
+type Ledgers struct{ ledgers perGateway[Ledger] }
 
 // For returns the ledger of the gateway at an address. Connections that reach
 // one gateway under two addresses have two.
-func (l *Ledgers) For(gateway string) *Ledger {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all == nil {
-		l.all = make(map[string]*Ledger)
-	}
-	if l.all[gateway] == nil {
-		l.all[gateway] = new(Ledger)
-	}
-	return l.all[gateway]
-}
+func (l *Ledgers) For(gateway string) *Ledger { return l.ledgers.at(gateway) }

@@ -23,11 +23,14 @@ const (
 // not matter, only that something is.
 const probePattern = "AAPL"
 
+// linkProbeID is the request id of the numberth probe of the link in a session.
+func linkProbeID(number uint64) int64 { return linkProbeIDs + int64(number) }
+
 // LinkProbe is the message that probes the link for the numberth time in a
 // session.
 func (p Policy) LinkProbe(number uint64, now time.Time) Message {
 	return Message{
-		ID: linkProbeIDs + int64(number), Priority: PrioritySession, Expires: now.Add(p.LinkProbeTimeout),
+		ID: linkProbeID(number), Priority: PrioritySession, Expires: now.Add(p.LinkProbeTimeout),
 		Request: SearchSymbols{Pattern: probePattern},
 	}
 }
@@ -68,10 +71,13 @@ func (p Policy) nextLinkProbe(s events.State, now time.Time) time.Time {
 // found records the answer to the newest probe of the link, in time or late.
 func (p Policy) found(s events.State, in Found, now time.Time) (events.Draft, bool) {
 	h := s.Heartbeat.Link
-	number := uint64(in.ID - linkProbeIDs)
-	late := number == h.Number && h.Misses > 0
+	number := h.Number + 1
+	late := in.ID == linkProbeID(h.Number) && h.Misses > 0
+	if late {
+		number = h.Number
+	}
 	switch {
-	case h.NextProbeAt.IsZero(), number != h.Number+1 && !late:
+	case h.NextProbeAt.IsZero(), in.ID != linkProbeID(number):
 		return events.Draft{}, false
 	case in.Count == 0 && late:
 		return events.Draft{}, false
@@ -92,7 +98,7 @@ func (p Policy) found(s events.State, in Found, now time.Time) (events.Draft, bo
 // nothing is concluded from it.
 func (p Policy) passed(s events.State, in Passed, now time.Time) (events.Draft, bool) {
 	h := s.Heartbeat.Link
-	if in.Outcome == OutcomeSent || h.NextProbeAt.IsZero() || in.ID != linkProbeIDs+int64(h.Number+1) {
+	if in.Outcome == OutcomeSent || h.NextProbeAt.IsZero() || in.ID != linkProbeID(h.Number+1) {
 		return events.Draft{}, false
 	}
 	return about(in.Attempt, &events.LinkMissed{
@@ -104,7 +110,7 @@ func (p Policy) passed(s events.State, in Passed, now time.Time) (events.Draft, 
 // refusedProbe reads an error that answers a probe of the link.
 func (p Policy) refusedProbe(s events.State, in Noticed, message string, now time.Time) (events.Draft, bool) {
 	h := s.Heartbeat.Link
-	if s.Phase != events.PhaseReady || h.NextProbeAt.IsZero() || in.RequestID != linkProbeIDs+int64(h.Number+1) {
+	if s.Phase != events.PhaseReady || h.NextProbeAt.IsZero() || in.RequestID != linkProbeID(h.Number+1) {
 		return events.Draft{}, false
 	}
 	return p.linkMissed(s, in.Code, message, now), true

@@ -124,9 +124,7 @@ func (q *Queue) NextExpiry() time.Time {
 	var first time.Time
 	for _, part := range q.parts {
 		for _, m := range part {
-			if !m.Expires.IsZero() && (first.IsZero() || m.Expires.Before(first)) {
-				first = m.Expires
-			}
+			first = earliest(first, m.Expires)
 		}
 	}
 	return first
@@ -137,12 +135,4 @@ func (q *Queue) Drain() []Message {
 	all := slices.Concat(q.parts[:]...)
 	clear(q.parts[:])
 	return all
-}
-
-// Len returns how many messages wait.
-func (q *Queue) Len() (n int) {
-	for _, part := range q.parts {
-		n += len(part)
-	}
-	return n
 }

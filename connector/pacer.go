@@ -162,21 +162,26 @@ func (p *Pacer) arm(wait time.Duration) {
 
 // Pacing has a [Pacer] for each gateway. Its zero value is ready to use, from
 // any goroutine.
-type Pacing struct {
-	mu     sync.Mutex
-	pacers map[string]*Pacer
-}
+type Pacing struct{ pacers perGateway[Pacer] }
 
 // For returns the pacer of the gateway at an address. Connections that reach
 // one gateway under two addresses have two budgets.
-func (p *Pacing) For(gateway string) *Pacer {
+func (p *Pacing) For(gateway string) *Pacer { return p.pacers.at(gateway) }
+
+// perGateway has a T for each address of a gateway, for any goroutine.
+type perGateway[T any] struct {
+	mu  sync.Mutex
+	all map[string]*T
+}
+
+func (p *perGateway[T]) at(gateway string) *T {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pacers == nil {
-		p.pacers = make(map[string]*Pacer)
+	if p.all == nil {
+		p.all = make(map[string]*T)
 	}
-	if p.pacers[gateway] == nil {
-		p.pacers[gateway] = new(Pacer)
+	if p.all[gateway] == nil {
+		p.all[gateway] = new(T)
 	}
-	return p.pacers[gateway]
+	return p.all[gateway]
 }

@@ -49,17 +49,15 @@ func (q *query) put(r *requests, s events.State, now time.Time) {
 			waiting++
 		}
 	}
-	answer := q.answer
-	switch {
-	case s.Phase != events.PhaseReady || r.queries.ledger == nil:
-		answer <- r.notReady(s)
-	case waiting >= maxUnderWay:
-		answer <- r.refusing(events.ErrorBusy, "%d queries are waiting for their answer: try again later", maxUnderWay)
-	case r.last >= lastRequestID:
-		answer <- r.usedUp()
-	default:
-		r.queries.all = append(r.queries.all, q)
+	a, no := r.turnedAway(s, q.until, now, waiting)
+	if r.queries.ledger == nil {
+		a, no = r.notReady(s), true
 	}
+	if no {
+		q.answer <- a
+		return
+	}
+	r.queries.all = append(r.queries.all, q)
 }
 
 func (r *requests) query(id int64) *query {

@@ -21,9 +21,6 @@ const (
 	maxUnderWay = 128
 	// sharedFor is how long a request that left takes further callers.
 	sharedFor = time.Second
-	// proofSpacing is the least time between two searches that prove the link:
-	// IB takes them less often than other requests.
-	proofSpacing = time.Second
 	// proofWithin is how long such a search may take.
 	proofWithin = 5 * time.Second
 )
@@ -88,7 +85,7 @@ type requests struct {
 type proof struct {
 	id    int64     // of the one under way; 0 when none is
 	until time.Time // when that is given up
-	next  time.Time // when there may be another
+	next  time.Time // when there may be another search, for this or as a probe of the link
 }
 
 func (r *requests) nextID() int64 {
@@ -144,23 +141,32 @@ func (r *requests) ask(s events.State, c *inquiry, now time.Time) {
 	for _, q := range r.open {
 		waiting += len(q.callers)
 	}
+	if a, no := r.turnedAway(s, c.until, now, waiting); no {
+		c.answer <- a
+		return
+	}
+	i := slices.IndexFunc(r.open, func(q *request) bool { return q.takes(c.contract, now) })
+	if i < 0 {
+		i = len(r.open)
+		r.open = append(r.open, &request{contract: c.contract})
+	}
+	r.open[i].callers = append(r.open[i].callers, c)
+}
+
+// turnedAway is the answer to a caller whom no request can serve, who waits
+// until then and behind so many.
+func (r *requests) turnedAway(s events.State, until, now time.Time, waiting int) (events.Answer, bool) {
 	switch {
 	case s.Phase != events.PhaseReady:
-		c.answer <- r.notReady(s)
-	case !now.Before(c.until):
-		c.answer <- r.refusing(events.ErrorTimeout, "its time was over before it could be asked for")
+		return r.notReady(s), true
+	case !now.Before(until):
+		return r.refusing(events.ErrorTimeout, "its time was over before it could be asked for"), true
 	case waiting >= maxUnderWay:
-		c.answer <- r.refusing(events.ErrorBusy, "%d requests are waiting for their answer: try again later", maxUnderWay)
+		return r.refusing(events.ErrorBusy, "%d requests are waiting for their answer: try again later", maxUnderWay), true
 	case r.last >= lastRequestID:
-		c.answer <- r.usedUp()
-	default:
-		i := slices.IndexFunc(r.open, func(q *request) bool { return q.takes(c.contract, now) })
-		if i < 0 {
-			i = len(r.open)
-			r.open = append(r.open, &request{contract: c.contract})
-		}
-		r.open[i].callers = append(r.open[i].callers, c)
+		return r.usedUp(), true
 	}
+	return events.Answer{}, false
 }
 
 func (r *requests) find(id int64) *request {
@@ -223,13 +229,9 @@ func (r *requests) passed(in Passed, now time.Time) bool {
 	case OutcomeFull:
 		r.settle(q, r.queueFull())
 	case OutcomeLost:
-		r.lost(q)
+		r.settle(q, r.sessionLost())
 	}
 	return true
-}
-
-func (r *requests) lost(q *request) {
-	r.settle(q, r.sessionLost())
 }
 
 // described answers with what fits the description. What differs in anything
@@ -385,7 +387,7 @@ func (r *requests) due(s events.State, now time.Time) []Message {
 		}
 	}
 	if wanted && r.proof.id == 0 && !now.Before(r.proof.next) {
-		r.proof = proof{id: r.nextID(), until: now.Add(proofWithin), next: now.Add(proofSpacing)}
+		r.proof = proof{id: r.nextID(), until: now.Add(proofWithin), next: now.Add(searchSpacing)}
 		messages = append(messages, Message{ID: r.proof.id, Priority: PriorityRequest, Expires: r.proof.until, Request: SearchSymbols{Pattern: probePattern}})
 	}
 	return messages
@@ -444,26 +446,15 @@ func (r *requests) wakeAt() time.Time {
 			at = earliest(at, r.proof.next)
 		}
 	}
-	if due := r.wakeQueries(); !due.IsZero() {
-		at = earliest(at, due)
-	}
-	return at
+	return earliest(at, r.wakeQueries())
 }
 
-// end answers all that is under way as its session ends.
-func (r *requests) end(shutdown bool) {
+// end answers all that is under way with a, as its session ends.
+func (r *requests) end(a events.Answer) {
 	for _, q := range slices.Clone(r.open) {
-		if shutdown {
-			r.refuse(q, events.ErrorShutdown, "the connector is ending")
-		} else {
-			r.lost(q)
-		}
+		r.settle(q, a)
 	}
-	if shutdown {
-		r.endQueries(r.refusing(events.ErrorShutdown, "the connector is ending"))
-	} else {
-		r.endQueries(r.sessionLost())
-	}
+	r.endQueries(a)
 	r.late = nil
 	r.proof.id = 0
 }

@@ -147,7 +147,7 @@ type loop struct {
 func (l *loop) run(ctx context.Context) error {
 	defer func() {
 		close(l.quit)
-		l.requests.end(true)
+		l.requests.end(l.notAsked())
 		l.endSession()
 		if l.controlling != "" {
 			l.endControl()
@@ -268,27 +268,23 @@ func (l *loop) sleep(now time.Time) time.Duration {
 	}
 	switch {
 	case plan.LinkProbe > l.linkProbed:
-		at = earliest(at, plan.LinkProbeAt)
+		at = earliest(at, latest(plan.LinkProbeAt, l.requests.proof.next))
 	case plan.LinkProbe != 0 && !l.linkProbedAt.IsZero():
 		at = earliest(at, l.linkProbedAt.Add(l.Policy.LinkProbeTimeout))
 	}
-	if due := l.requests.wakeAt(); !due.IsZero() {
-		at = earliest(at, due)
-	}
-	if due := l.repeats.wakeAt(); !due.IsZero() && (at.IsZero() || due.Before(at)) {
-		at = due
-	}
+	at = earliest(earliest(at, l.requests.wakeAt()), l.repeats.wakeAt())
 	if at.IsZero() {
 		return look
 	}
 	return min(at.Sub(now), look)
 }
 
+// earliest returns the earlier of two times, of which zero is never.
 func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
+	if b.IsZero() || !a.IsZero() && a.Before(b) {
+		return a
 	}
-	return a
+	return b
 }
 
 // begin reads what the log says, claims the connection, and returns the first
@@ -339,7 +335,7 @@ func (l *loop) take(in Input) error {
 	if p, ok := in.(Probed); ok && p.Attempt == l.running && p.Number == l.probed {
 		l.probedAt = p.At.UTC().Round(0)
 	}
-	if p, ok := in.(Passed); ok && p.Attempt == l.running && p.Outcome == OutcomeSent && p.ID == linkProbeIDs+int64(l.linkProbed) {
+	if p, ok := in.(Passed); ok && p.Attempt == l.running && p.Outcome == OutcomeSent && p.ID == linkProbeID(l.linkProbed) {
 		l.linkProbedAt = p.At.UTC().Round(0)
 	}
 	if l.hear(in) {
@@ -432,6 +428,7 @@ func (l *loop) startSession(o Order) {
 	l.running, l.session, l.end = o.Attempt, session, cancel
 	l.probed, l.askedAt, l.probedAt = 0, time.Time{}, time.Time{}
 	l.linkProbed, l.linkProbedAt, l.slowed = 0, time.Time{}, Plan{}
+	l.requests.proof.next = time.Time{}
 	l.sessions.Go(func() {
 		defer cancel()
 		session.Run(ctx, func(in Input) {
@@ -450,7 +447,7 @@ func (l *loop) endSession() {
 		l.end()
 	}
 	_, l.requests.passedTime = l.clock().Now()
-	l.requests.end(false)
+	l.requests.end(l.requests.sessionLost())
 	l.running, l.session, l.end = 0, nil, nil
 }
 
@@ -473,8 +470,9 @@ func (l *loop) left() time.Time {
 
 func (l *loop) probeLink(now time.Time) {
 	plan := PlanFor(l.state)
-	if l.session != nil && plan.LinkProbe > l.linkProbed && !now.Before(plan.LinkProbeAt) {
+	if l.session != nil && plan.LinkProbe > l.linkProbed && !now.Before(latest(plan.LinkProbeAt, l.requests.proof.next)) {
 		l.linkProbed, l.linkProbedAt = plan.LinkProbe, time.Time{}
+		l.requests.proof.next = now.Add(searchSpacing)
 		l.session.Send(l.Policy.LinkProbe(plan.LinkProbe, now))
 	}
 }
@@ -488,7 +486,7 @@ func (l *loop) woke() Woke {
 		w.Record = l.session.Record()
 	}
 	plan := PlanFor(l.state)
-	if l.probed == plan.Probe {
+	if plan.Probe != 0 && l.probed == plan.Probe {
 		w.ProbedAt = l.left()
 	}
 	if l.linkProbed == plan.LinkProbe {

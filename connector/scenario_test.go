@@ -186,13 +186,6 @@ func (w *pureWorld) settle() {
 	w.Fatalf("there is always something due")
 }
 
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // look is how often the runner looks whether something is due, whatever is planned.
 const look = 10 * time.Second
 
@@ -251,7 +244,7 @@ func (w *pureWorld) wake() {
 	case w.state.Attempt.Number != attempt || w.state.Phase != events.PhaseReady:
 		w.leaves = time.Time{}
 	case w.probed > probed:
-		w.leaves = latest(w.now, earliest(w.spaced, w.now.Add(connector.ProbeSpacing)))
+		w.leaves = later(w.now, earliest(w.spaced, w.now.Add(connector.ProbeSpacing)))
 		w.probedAt = w.now.Add(w.policy.HeartbeatTimeout) // should it never leave
 	}
 }

@@ -119,7 +119,7 @@ func (c *callbacks) BondContractDetails(id int64, d *ibapi.ContractDetails) {
 // ContractDetailsEnd says that all of them came.
 func (c *callbacks) ContractDetailsEnd(id int64) {
 	found, total := c.details.take(id)
-	c.news.put(connector.Described{Attempt: c.attempt, ID: id, At: c.now(), Contracts: found, Total: total})
+	c.news.put(connector.Described{Attempt: c.attempt, ID: id, Contracts: found, Total: total})
 }
 
 // HistoricalData brings one bar of the past.
@@ -130,7 +130,7 @@ func (c *callbacks) HistoricalData(id int64, b *ibapi.Bar) {
 // HistoricalDataEnd says that all of them came.
 func (c *callbacks) HistoricalDataEnd(id int64, _, _ string) {
 	brought, total := c.bars.take(id)
-	c.news.put(connector.Brought{Attempt: c.attempt, ID: id, At: c.now(), Bars: brought, Total: total})
+	c.news.put(connector.Brought{Attempt: c.attempt, ID: id, Bars: brought, Total: total})
 }
 
 // Error brings the gateway's errors and notices, and the library's own.

@@ -135,6 +135,26 @@ type Brought struct {
 // and what a session more than a day long may add.
 const MaxBrought = events.MaxBars + 100
 
+// Arrived says that data of a subscription came: the first since it was placed,
+// or the first after a silence.
+type Arrived struct {
+	Attempt uint64
+	ID      int64 // it was placed under
+	At      time.Time
+}
+
+// BarsCame says that bars of a subscription came: one that is finished, of
+// real-time bars; of bars that are kept up to date the past ones all at once, the
+// last of them unfinished, and then that one again and again, until another
+// begins.
+type BarsCame struct {
+	Attempt uint64
+	ID      int64 // it was placed under
+	At      time.Time
+	Bars    []events.Bar
+	Past    bool // these are the past ones
+}
+
 // Refused says that the safety catch kept a message from the gateway. It is
 // taken whatever the attempt: what somebody tried to send must not go unseen.
 type Refused struct {
@@ -203,6 +223,8 @@ func (Passed) isInput()    {}
 func (Found) isInput()     {}
 func (Described) isInput() {}
 func (Brought) isInput()   {}
+func (Arrived) isInput()   {}
+func (BarsCame) isInput()  {}
 func (Refused) isInput()   {}
 func (Abandoned) isInput() {}
 func (Commanded) isInput() {}

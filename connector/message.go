@@ -39,6 +39,26 @@ type HistoricalBars struct {
 // CancelBars ends a query for bars that was not answered (cancelHistoricalData).
 type CancelBars struct{ Of int64 } // the id of the message that asked
 
+// Subscribe asks for a subscription's data, which goes on until it is cancelled
+// (reqMktData, reqTickByTickData, reqRealTimeBars, or reqHistoricalData with
+// keepUpToDate). What comes of it is delivered through [Order.Deliver], and bars
+// are reported as [BarsCame]. [Arrived] is reported when data comes for the first
+// time, and when it comes after nothing did for Quiet.
+type Subscribe struct {
+	Name  string // the subscription's
+	Feed  events.Feed
+	Quiet time.Duration
+}
+
+// Unsubscribe ends what a Subscribe asked for: nothing of it is delivered once
+// the message left.
+type Unsubscribe struct {
+	Of   int64 // the id of the message that asked
+	Feed events.Feed
+}
+
+func (Subscribe) isRequest()       {}
+func (Unsubscribe) isRequest()     {}
 func (HistoricalBars) isRequest()  {}
 func (CancelBars) isRequest()      {}
 func (SearchSymbols) isRequest()   {}

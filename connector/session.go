@@ -17,6 +17,10 @@ type Order struct {
 	// may wait for their turn. A zero Pace is the default one.
 	Pace       Pace
 	QueueLimit int
+	// Deliver takes what subscriptions bring, but for bars, under the
+	// subscription's name. It is called from the goroutine that decodes, in the
+	// order of what came, and must not block; nil delivers nothing.
+	Deliver func(subscription string, d events.Datum)
 }
 
 // Dialer makes the attempts that the connector decides on. Package
@@ -31,7 +35,7 @@ type Session interface {
 	// Run dials, greets, and keeps the session until it ends by itself or ctx
 	// does. On the way it reports Reached, Greeted, Opened, Probed, Answered,
 	// Passed, Found,
-	// Described, Brought, Noticed and Refused; when it ends by itself, Ended, once; and Abandoned when
+	// Described, Brought, Arrived, BarsCame, Noticed and Refused; when it ends by itself, Ended, once; and Abandoned when
 	// something of it had to be left behind. It returns when nothing of it is
 	// left in the process, or what is left was given up. The gateway's socket
 	// is closed as soon as ctx ends. Deadlines of the greeting are the
@@ -44,6 +48,9 @@ type Session interface {
 	// m is reported as Passed, and what the gateway answers as an input of its
 	// own. A message for a session that is over comes to nothing.
 	Send(m Message)
+	// HeardOf returns when data last came for the subscription that was placed
+	// under an id; zero when none did. It is cheap.
+	HeardOf(id int64) time.Time
 	// Slow holds all messages to the gateway to so many a second, whoever's they
 	// are, for a while, since it complained to this client; 0 ends it.
 	Slow(perSecond int, during time.Duration)
@@ -51,6 +58,24 @@ type Session interface {
 	Record() FlightRecord
 	// Traffic returns the counts alone, which is cheaper.
 	Traffic() events.Traffic
+}
+
+// Data takes what subscriptions bring, for whoever listens. Package bus has the
+// one on NATS. Its methods may be called from any goroutine.
+type Data interface {
+	// Publish sends d to whoever listens now, and forgets it. It never blocks;
+	// what there is no room for is counted and dropped.
+	Publish(c events.ConnectionID, subscription string, d events.Datum)
+	// Keep sends a bar and stores it behind those before it, under a series, which
+	// tells subscriptions apart that have the same name one after the other. A bar
+	// that is stored already, by its time, is not stored again. It never blocks.
+	Keep(c events.ConnectionID, subscription, series string, b *events.BarData)
+	// Store does the same for bars that were missed, and returns once they are
+	// stored, with how many of them had not been, or when ctx ends.
+	Store(ctx context.Context, c events.ConnectionID, subscription, series string, bars []*events.BarData) (int, error)
+	// Newest returns the time of the newest bar that is stored of a series; zero
+	// when there is none.
+	Newest(ctx context.Context, c events.ConnectionID, subscription, series string) (time.Time, error)
 }
 
 // Log is where one connection's events lie. Package bus has the one on

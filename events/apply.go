@@ -237,6 +237,11 @@ func (s State) Apply(r Recorded) State {
 	case *CommandFailed:
 		s = s.concluded(RecentCommand{CommandID: e.CommandID, Status: StatusFailed, Error: &AnswerError{Code: e.Code, Message: e.Message}})
 
+	case *SubscriptionAdded, *SubscriptionJoined, *SubscriptionLeft, *SubscriptionCancelled,
+		*SubscriptionPlacement, *SubscriptionDelivered, *SubscriptionFellSilent, *SubscriptionRefused, *SubscriptionHours,
+		*GapDetected, *GapFilled, *GapUnfillable:
+		s = s.subscribed(r)
+
 	case *Unknown:
 	}
 
@@ -252,6 +257,7 @@ func (s State) forgetLevels() State {
 	s.Link = Link{Status: LinkUnknown}
 	s.Farms = nil
 	s.Competing = Competing{}
+	s.Subscriptions = unplaced(s.Subscriptions, s.AsOf)
 	return s
 }
 

@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,6 +57,14 @@ const (
 	ErrorTooLarge     ErrorCode = "too_large"     // it is for more bars than fit one answer
 	ErrorPacing       ErrorCode = "pacing"        // IB's rules on history do not let it go in time
 	ErrorNotPermitted ErrorCode = "not_permitted" // the account has no permission for the data
+
+	// What the command subscribe is answered with, besides those, and why a gap
+	// is not filled.
+
+	ErrorNameTaken ErrorCode = "name_taken" // another subscription has the name
+	ErrorTooMany   ErrorCode = "too_many"   // there are as many as can be kept
+	ErrorNoData    ErrorCode = "no_data"    // IB has nothing for it
+	ErrorTooOld    ErrorCode = "too_old"    // it lies further back than is filled
 )
 
 // Request is what a command takes, as JSON. An empty payload is an empty
@@ -71,13 +80,69 @@ type Request struct {
 	// duration ("5s"), at most a minute. Without it the answer comes at once; to
 	// contract, within [ContractWait], and to history, within [HistoryWait].
 	Wait Wait `json:"wait,omitzero"`
-	// Contract is what the commands contract and history ask for, and no other
-	// command takes:
+	// Contract is what the commands contract, history and subscribe are about, and
+	// no other command takes:
 	// a short form as a string ("AAPL", "ES@CME 202612"), or an object.
 	Contract Contract `json:"contract,omitzero"`
-	// The rest is for the command history alone, which needs duration and
-	// bar_size.
+	// The next are for the commands history, which needs duration and bar_size,
+	// and, but for the end, subscribe.
 	BarQuery
+	// Kind is what subscribe is to deliver, and the next are its options: see
+	// [Feed].
+	Kind           SubscriptionKind `json:"kind,omitempty"`
+	GenericTicks   string           `json:"generic_ticks,omitempty"`
+	MarketDataType string           `json:"market_data_type,omitempty"`
+	// Name is what the subscription is to be called, where it does not exist; one
+	// is made from its contract otherwise. A token of a-z, 0-9 and '-', at most 64
+	// characters.
+	Name string `json:"name,omitempty"`
+	// Priority is when subscribe is placed in a new session: high before normal
+	// before low.
+	Priority SubscriptionPriority `json:"priority,omitempty"`
+	// DarkAfter is how long its data may stay away while its market is open,
+	// before that is told, and it is placed again: a Go duration, 5s to 24h.
+	DarkAfter DarkAfter `json:"dark_after,omitzero"`
+	// Caller is who subscribes or cancels; [DefaultCaller] where it is not said. A
+	// token as the name. Each counts once.
+	Caller string `json:"caller,omitempty"`
+	// Subscription is the name of the one to cancel, and All says that it is, for
+	// whoever wants it.
+	Subscription string `json:"subscription,omitempty"`
+	All          bool   `json:"all,omitempty"`
+}
+
+// DefaultCaller is the caller of a request that names none.
+const DefaultCaller = "default"
+
+// Feed returns what a subscribe request asks for, its contract as it was asked
+// for.
+func (r Request) Feed() Feed {
+	return Feed{
+		Kind: r.Kind, Contract: r.Contract, What: r.What, RTH: r.RTH, BarSize: r.BarSize, Duration: r.Duration,
+		GenericTicks: r.GenericTicks, MarketDataType: r.MarketDataType,
+	}.WithDefaults()
+}
+
+// DarkAfter is how long data may stay away, as a request words it.
+type DarkAfter time.Duration
+
+// What a [DarkAfter] may be.
+const (
+	MinDarkAfter = DarkAfter(5 * time.Second)
+	MaxDarkAfter = DarkAfter(24 * time.Hour)
+)
+
+// MarshalText words d as Go does.
+func (d DarkAfter) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads a Go duration from [MinDarkAfter] to [MaxDarkAfter].
+func (d *DarkAfter) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || DarkAfter(v) < MinDarkAfter || DarkAfter(v) > MaxDarkAfter {
+		return fmt.Errorf("dark_after %.40q: want a duration such as \"30s\", 5s to 24h", text)
+	}
+	*d = DarkAfter(v)
+	return nil
 }
 
 // Wait is a duration as a request words it.
@@ -128,16 +193,51 @@ func (v Verb) ParseRequest(payload []byte) (Request, error) {
 			return Request{}, fmt.Errorf("payload is not a request: %w", err)
 		}
 	}
-	if (v == VerbContract || v == VerbHistory) && r.Contract == (Contract{}) {
-		return Request{}, errors.New("payload is not a request: contract is missing: " + shortForms)
-	}
-	if v == VerbHistory {
-		if err := r.CheckBars(); err != nil {
-			return Request{}, fmt.Errorf("payload is not a request: %w", err)
-		}
+	if err := r.check(v); err != nil {
+		return Request{}, fmt.Errorf("payload is not a request: %w", err)
 	}
 	r.Reason = MaskAccounts(r.Reason)
 	return r, nil
+}
+
+// check says what v cannot do with r.
+func (r Request) check(v Verb) error {
+	if v.ofContract() && r.Contract == (Contract{}) {
+		return errors.New("contract is missing: " + shortForms)
+	}
+	switch {
+	case v == VerbHistory:
+		return r.CheckBars()
+	case v == VerbSubscribe:
+		return cmp.Or(r.Feed().Check(), tokenIn("name", r.Name), tokenIn("caller", r.Caller), r.checkPriority())
+	case v == VerbCancel && r.Subscription == "":
+		return errors.New("subscription is missing: want the name of one; the command subscriptions lists them")
+	case v == VerbCancel:
+		return cmp.Or(tokenIn("subscription", r.Subscription), tokenIn("caller", r.Caller))
+	}
+	return nil
+}
+
+func (r Request) checkPriority() error {
+	if r.Priority == "" {
+		return nil
+	}
+	return oneOf("priority", string(r.Priority), strings.Split(wordsOf(SubscriptionPriorities), ", "))
+}
+
+func tokenIn(field, value string) error {
+	if value == "" {
+		return nil
+	}
+	if err := CheckSubscriptionName(value); err != nil {
+		return fmt.Errorf("%s %w", field, err)
+	}
+	return nil
+}
+
+// ofContract says whether v is about a contract.
+func (v Verb) ofContract() bool {
+	return v == VerbContract || v == VerbHistory || v == VerbSubscribe
 }
 
 func parseRequest(v Verb, payload []byte) (r Request, err error) {
@@ -145,11 +245,21 @@ func parseRequest(v Verb, payload []byte) (r Request, err error) {
 		return r, errors.New("not UTF-8")
 	}
 	fields := []field{{"id", &r.ID}, {"reason", &r.Reason}, {"wait", &r.Wait}}
-	if v == VerbContract || v == VerbHistory {
+	if v.ofContract() {
 		fields = append(fields, field{"contract", &r.Contract})
 	}
 	if v == VerbHistory {
-		fields = append(fields, field{"end", &r.End}, field{"duration", &r.Duration}, field{"bar_size", &r.BarSize}, field{"what", &r.What}, field{"rth", &r.RTH})
+		fields = append(fields, field{"end", &r.End})
+	}
+	if v == VerbHistory || v == VerbSubscribe {
+		fields = append(fields, field{"duration", &r.Duration}, field{"bar_size", &r.BarSize}, field{"what", &r.What}, field{"rth", &r.RTH})
+	}
+	switch v {
+	case VerbSubscribe:
+		fields = append(fields, field{"kind", &r.Kind}, field{"generic_ticks", &r.GenericTicks}, field{"market_data_type", &r.MarketDataType},
+			field{"name", &r.Name}, field{"priority", &r.Priority}, field{"dark_after", &r.DarkAfter}, field{"caller", &r.Caller})
+	case VerbCancel:
+		fields = append(fields, field{"subscription", &r.Subscription}, field{"caller", &r.Caller}, field{"all", &r.All})
 	}
 	if err := parseObject(payload, fields); err != nil {
 		return r, err
@@ -289,6 +399,14 @@ type Answer struct {
 	Bars    []Bar     `json:"bars,omitempty"`     // the oldest first
 	NoData  bool      `json:"no_data,omitempty"`  // IB has no bars for the query
 	RetryAt time.Time `json:"retry_at,omitzero"`  // when IB's rules let such a query go, where they do not let this one
+
+	// Subscription is in the answers to subscribe and cancel, as it stands; and
+	// Subscriptions in that to subscriptions, in the order of their names. Hours
+	// are left out. Subjects is where the data of the one comes.
+
+	Subscription  *Subscription  `json:"subscription,omitempty"`
+	Subjects      []string       `json:"subjects,omitempty"`
+	Subscriptions []Subscription `json:"subscriptions,omitzero"`
 
 	// The rest is in the answer to status only, but for the time.
 

@@ -195,8 +195,8 @@ var SubscriptionStatuses = []SubscriptionStatus{SubscriptionWanted, Subscription
 // MaxSubscriptions is how many subscriptions one connection keeps.
 const MaxSubscriptions = 1000
 
-// maxCallers is how many callers of one subscription are counted by name.
-const maxCallers = 100
+// MaxCallers is how many callers of one subscription are counted by name.
+const MaxCallers = 100
 
 // Subscription is something wanted from the gateway, and how that stands.
 type Subscription struct {
@@ -430,13 +430,13 @@ func (e *SubscriptionRefused) check() error {
 }
 
 func (e *SubscriptionHours) check() error { return named(e.Subscription) }
-func (e *GapDetected) check() error       { return stretch(e.Subscription, e.From, e.To) }
-func (e *GapFilled) check() error         { return stretch(e.Subscription, e.From, e.To) }
-func (e *GapUnfillable) check() error     { return stretch(e.Subscription, e.From, e.To) }
+func (e *GapDetected) check() error       { return bounded(e.Subscription, e.From, e.To) }
+func (e *GapFilled) check() error         { return bounded(e.Subscription, e.From, e.To) }
+func (e *GapUnfillable) check() error     { return bounded(e.Subscription, e.From, e.To) }
 
 func named(subscription string) error { return given(subscription != "", "subscription") }
 
-func stretch(subscription string, from, to time.Time) error {
+func bounded(subscription string, from, to time.Time) error {
 	return cmp.Or(named(subscription), given(!from.IsZero(), "from"), given(to.After(from), "to"))
 }
 

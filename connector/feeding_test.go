@@ -221,16 +221,20 @@ func feeding(t *testing.T, scripts [][]step, f func(l *life, g *gateway, store *
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		store, shelf, g := memlog.New(), newShelf(), &gateway{scripts: scripts}
-		r := newRunner(store.Writer(), g)
-		r.Policy.LinkProbeEvery = 5 * time.Minute
-		r.Data = shelf
-		l := run(t, r)
+		l := run(t, newFeedingRunner(store, g, shelf))
 		pass(2 * time.Second)
 		f(l, g, store, shelf)
 		l.stop()
 		checkLog(t, store, l.State())
 		checkClosed(t, g)
 	})
+}
+
+func newFeedingRunner(store *memlog.Store, g *gateway, shelf *shelf) *connector.Runner {
+	r := newRunner(store.Writer(), g)
+	r.Policy.LinkProbeEvery = 5 * time.Minute
+	r.Data = shelf
+	return r
 }
 
 func (l *life) subscribe(text string, kind events.SubscriptionKind, more ...func(*events.Request)) events.Answer {
@@ -306,30 +310,121 @@ func TestASubscriptionDeliversAndIsOneForAll(t *testing.T) {
 	})
 }
 
-func TestBarsHaveNoHoleAfterAnOutage(t *testing.T) {
-	served := then(feed{}.step)
-	short := then(func(ctx context.Context, s *session) {
-		ctx, cancel := context.WithTimeout(ctx, 33*time.Second)
+// for a while, a session does what a step does.
+func during(d time.Duration, do step) step {
+	return func(ctx context.Context, s *session) {
+		ctx, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
-		feed{}.step(ctx, s)
-	}, end(events.CauseReset))
-	feeding(t, [][]step{short, refuse, refuse, served}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		do(ctx, s)
+	}
+}
+
+// away is a gateway that takes no connection for so long.
+func away(d time.Duration) []step { return []step{after(d), end(events.CauseDialTimeout)} }
+
+func TestBarsHaveNoHoleAfterAnOutage(t *testing.T) {
+	short := then(during(33*time.Second, feed{}.step), end(events.CauseReset))
+	feeding(t, [][]step{short, away(4 * time.Second), away(4 * time.Second), away(4 * time.Second), then(feed{}.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
 		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
 			t.Fatalf("subscribe = %+v", a)
 		}
 		pass(3 * time.Minute)
 		l.wantStatus("aapl-bars", events.SubscriptionLive)
 		found, filled := all[*events.GapDetected](store), all[*events.GapFilled](store)
-		if len(g.sessions()) < 4 || len(found) != 0 && len(filled) != len(found) {
-			t.Errorf("%d sessions, %d gaps found and %d filled", len(g.sessions()), len(found), len(filled))
+		if len(found) != 1 || len(filled) != 1 || found[0].Bars != filled[0].Bars || !found[0].From.Equal(filled[0].From) || !found[0].To.Equal(filled[0].To) {
+			t.Errorf("gaps were found %+v and filled %+v, want one, filled with as many bars as it lacked", found, filled)
 		}
-		n, _ := shelf.whole(t, "aapl-bars", events.RealTimeBar)
-		if n < 34 {
-			t.Errorf("%d bars in three minutes, want 34 or more", n)
+		n, backfilled := shelf.whole(t, "aapl-bars", events.RealTimeBar)
+		if n < 34 || len(filled) == 1 && backfilled != filled[0].Bars {
+			t.Errorf("%d bars in three minutes, %d of them backfilled, want 34 or more and %+v", n, backfilled, filled)
 		}
 		placed := all[*events.SubscriptionPlacement](store)
 		if len(placed) != 2 || placed[0].Because != events.BecauseNew || placed[1].Because != events.BecauseSession || placed[1].RequestID <= placed[0].RequestID {
 			t.Errorf("it was placed %+v, want as new, and for the new session under a later id", placed)
 		}
+	})
+}
+
+func TestBarsHaveNoHoleOverARestart(t *testing.T) {
+	for _, how := range []string{"in order", "killed"} {
+		t.Run(how, func(t *testing.T) {
+			feeding(t, [][]step{then(feed{}.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+				if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+					t.Fatalf("subscribe = %+v", a)
+				}
+				pass(31 * time.Second)
+				if how == "killed" {
+					l.die()
+				} else {
+					l.stop()
+				}
+				pass(time.Minute)
+				l.begin(newFeedingRunner(store, g, shelf))
+				pass(2 * time.Minute)
+				l.wantStatus("aapl-bars", events.SubscriptionLive)
+				if n, backfilled := shelf.whole(t, "aapl-bars", events.RealTimeBar); n < 40 || backfilled < 11 {
+					t.Errorf("%d bars, %d of them backfilled, want those of the minute too", n, backfilled)
+				}
+				if g, sub := all[*events.GapFilled](store), l.wantStatus("aapl-bars", events.SubscriptionLive); len(g) != 1 || len(sub.Gaps) != 0 {
+					t.Errorf("gaps filled: %+v, open: %+v", g, sub.Gaps)
+				}
+			})
+		})
+	}
+}
+
+// saying does what a step does, and says something after a while.
+func saying(d time.Duration, code int, words string, do step) step {
+	return func(ctx context.Context, s *session) {
+		during(d, do)(ctx, s)
+		if ctx.Err() == nil {
+			say(code, words)(ctx, s)
+		}
+	}
+}
+
+func TestALinkThatLostTheDataHasItPlacedAgain(t *testing.T) {
+	f := feed{}
+	feeding(t, [][]step{then(func(ctx context.Context, s *session) {
+		lost := make(chan struct{})
+		go func() {
+			defer close(lost)
+			after(20*time.Second)(ctx, s)
+			say(1100, "Connectivity between IBKR and Trader Workstation has been lost.")(ctx, s)
+			after(20*time.Second)(ctx, s)
+			say(1101, "Connectivity between IBKR and Trader Workstation has been restored - data lost.")(ctx, s)
+		}()
+		f.step(ctx, s)
+		<-lost
+	})}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		for _, kind := range []events.SubscriptionKind{events.SubscribeQuotes, events.SubscribeBars} {
+			if a := l.subscribe("AAPL", kind); !a.OK {
+				t.Fatalf("subscribe = %+v", a)
+			}
+		}
+		pass(2 * time.Minute)
+		s := g.sessions()[0]
+		var order []string
+		for _, m := range requested(s) {
+			switch r := m.Request.(type) {
+			case connector.Subscribe:
+				order = append(order, r.Name)
+			case connector.Unsubscribe:
+				order = append(order, fmt.Sprintf("cancel %s", r.Feed.Kind))
+			default:
+			}
+		}
+		want := "[aapl-quotes aapl-bars cancel quotes aapl-bars cancel bars aapl-quotes]"
+		alternative := "[aapl-quotes aapl-bars cancel bars aapl-bars cancel quotes aapl-quotes]"
+		if got := fmt.Sprint(order); got != want && got != alternative {
+			t.Errorf("the gateway was sent %s, want each cancelled before it is placed again", got)
+		}
+		for _, p := range all[*events.SubscriptionPlacement](store)[2:] {
+			if p.Because != events.BecauseDataLost {
+				t.Errorf("%s was placed again because of %s", p.Subscription, p.Because)
+			}
+		}
+		l.wantStatus("aapl-bars", events.SubscriptionLive)
+		l.wantStatus("aapl-quotes", events.SubscriptionLive)
 	})
 }

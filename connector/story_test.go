@@ -389,7 +389,7 @@ func sameState(t testing.TB, folded, live events.State) {
 	if err := json.Unmarshal(b, &read); err != nil {
 		t.Fatal(err)
 	}
-	read.Recent = live.Recent // not part of the JSON form
+	read.Recent, read.Subscriptions = live.Recent, live.Subscriptions // not part of the JSON form
 	if !reflect.DeepEqual(read, live) {
 		t.Fatalf("the state comes back from JSON as\n%+v\nwant\n%+v", read, live)
 	}

@@ -128,13 +128,15 @@ func bar5(at time.Time) events.Bar {
 // feed is a gateway that answers as an honest one, delivers what is subscribed
 // to, and has the past of it.
 type feed struct {
-	mute    map[string]bool                                         // subscriptions of which nothing comes
-	placing func(s *session, m connector.Message) []connector.Input // instead of what is said of a Subscribe; nil for nothing else
-	lag     time.Duration                                           // how far history lags behind
+	silent    func(now time.Time, name string, nth int) bool          // whether nothing comes of the nth placement of a subscription
+	placing   func(s *session, m connector.Message) []connector.Input // instead of what is said of a Subscribe; nil for nothing else
+	recalling func(s *session, m connector.Message) connector.Input   // instead of past
+	describe  *events.ContractDetails                                 // of every contract
 }
 
 func (f feed) step(ctx context.Context, s *session) {
-	placed := make(map[int64]connector.Subscribe)
+	placed, times := make(map[int64]connector.Subscribe), make(map[string]int)
+	nth := make(map[int64]int)
 	arrived := make(map[int64]time.Time)
 	next := time.NewTimer(time.Until(time.Now().Truncate(events.RealTimeBar).Add(events.RealTimeBar)))
 	defer next.Stop()
@@ -160,12 +162,25 @@ func (f feed) step(ctx context.Context, s *session) {
 					}
 				}
 				placed[m.ID] = r
+				times[r.Name]++
+				nth[m.ID] = times[r.Name]
 				say(s.passed(m))
 			case connector.Unsubscribe:
 				delete(placed, r.Of)
 				say(s.passed(m))
 			case connector.HistoricalBars:
-				say(s.passed(m), f.past(s, m, r.Query))
+				say(s.passed(m))
+				if f.recalling != nil {
+					say(f.recalling(s, m))
+				} else {
+					say(past(s, m, r.Query))
+				}
+			case connector.ContractDetails:
+				if f.describe != nil {
+					say(s.passed(m), s.described(m, *f.describe))
+				} else {
+					say(honest(s, m)...)
+				}
 			default:
 				say(honest(s, m)...)
 			}
@@ -174,7 +189,7 @@ func (f feed) step(ctx context.Context, s *session) {
 			next.Reset(events.RealTimeBar)
 			for _, id := range slices.Sorted(maps.Keys(placed)) {
 				r := placed[id]
-				if f.mute[r.Name] {
+				if f.silent != nil && f.silent(now, r.Name, nth[id]) {
 					continue
 				}
 				if now.Sub(arrived[id]) >= r.Quiet {
@@ -199,7 +214,7 @@ func (f feed) step(ctx context.Context, s *session) {
 }
 
 // past answers a query for bars of five seconds.
-func (f feed) past(s *session, m connector.Message, q events.BarQuery) connector.Input {
+func past(s *session, m connector.Message, q events.BarQuery) connector.Input {
 	end := q.End
 	if end.IsZero() {
 		end = time.Now()
@@ -207,7 +222,7 @@ func (f feed) past(s *session, m connector.Message, q events.BarQuery) connector
 	var seconds int
 	fmt.Sscanf(q.Duration, "%d S", &seconds)
 	var bars []events.Bar
-	for at := end.Add(-time.Duration(seconds) * time.Second).Truncate(events.RealTimeBar); at.Before(end) && at.Before(time.Now().Add(-f.lag)); at = at.Add(events.RealTimeBar) {
+	for at := end.Add(-time.Duration(seconds) * time.Second).Truncate(events.RealTimeBar); at.Before(end) && at.Before(time.Now()); at = at.Add(events.RealTimeBar) {
 		bars = append(bars, bar5(at))
 	}
 	if len(bars) == 0 {
@@ -426,5 +441,267 @@ func TestALinkThatLostTheDataHasItPlacedAgain(t *testing.T) {
 		}
 		l.wantStatus("aapl-bars", events.SubscriptionLive)
 		l.wantStatus("aapl-quotes", events.SubscriptionLive)
+	})
+}
+
+// beside runs a step, and beside it things that the gateway says.
+func beside(do step, says ...step) step {
+	return func(ctx context.Context, s *session) {
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			for _, say := range says {
+				if ctx.Err() == nil {
+					say(ctx, s)
+				}
+			}
+		}()
+		do(ctx, s)
+		<-said
+	}
+}
+
+const (
+	farmBroken = "Market data farm connection is broken:usfarm"
+	farmOK     = "Market data farm connection is OK:usfarm"
+)
+
+func TestWhatStaysSilentAfterItsFarmIsBackIsPlacedAgain(t *testing.T) {
+	flaps := []step{after(20 * time.Second), say(2103, farmBroken), after(3 * time.Second), say(2104, farmOK), after(4 * time.Second), say(2103, farmBroken), after(2 * time.Second), say(2104, farmOK)}
+	for _, silent := range []bool{true, false} {
+		t.Run(fmt.Sprint("silent ", silent), func(t *testing.T) {
+			from := time.Time{}
+			f := feed{silent: func(now time.Time, name string, nth int) bool {
+				return silent && nth == 1 && now.After(from.Add(22*time.Second))
+			}}
+			feeding(t, [][]step{then(func(ctx context.Context, s *session) { from = time.Now(); beside(f.step, flaps...)(ctx, s) })}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+				if a := l.subscribe("AAPL", events.SubscribeQuotes); !a.OK {
+					t.Fatalf("subscribe = %+v", a)
+				}
+				pass(time.Minute)
+				placed := all[*events.SubscriptionPlacement](store)
+				if !silent {
+					if len(placed) != 1 {
+						t.Errorf("it was placed %+v, want once: its data came again by itself", placed)
+					}
+					return
+				}
+				if len(placed) != 2 || placed[1].Because != events.BecauseFarm {
+					t.Fatalf("it was placed %+v, want once more, as its farm came back", placed)
+				}
+				again := times[*events.SubscriptionPlacement](store)[1]
+				if back := times[*events.FarmChanged](store)[3]; again.Sub(back) != l.Policy.RestoredAfter {
+					t.Errorf("it was placed again %v after its farm was back for good, want %v", again.Sub(back), l.Policy.RestoredAfter)
+				}
+				l.wantStatus("aapl-quotes", events.SubscriptionLive)
+			})
+		})
+	}
+}
+
+// times are when events of a type happened.
+func times[E events.Event](store *memlog.Store) (all []time.Time) {
+	for _, rec := range store.Events() {
+		if _, ok := rec.Event.(E); ok {
+			all = append(all, rec.Time)
+		}
+	}
+	return all
+}
+
+func TestDataThatStaysAwayIsToldAndPlacedAgain(t *testing.T) {
+	f := feed{silent: func(_ time.Time, name string, nth int) bool { return nth <= 2 }}
+	feeding(t, [][]step{then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		a := l.subscribe("AAPL", events.SubscribeTrades, func(r *events.Request) { r.DarkAfter = events.DarkAfter(30 * time.Second) })
+		if !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(31 * time.Second)
+		l.wantStatus("aapl-trades", events.SubscriptionDark)
+		if s := l.State(); s.Condition != events.ConditionDegraded || s.Reasons[0].Level != events.LevelSubscription || s.Reasons[0].Name != "aapl-trades" {
+			t.Errorf("the condition is %s because of %+v, want degraded for the subscription", s.Condition, s.Reasons)
+		}
+		pass(3 * time.Minute)
+		l.wantStatus("aapl-trades", events.SubscriptionLive)
+		if s := l.State(); s.Condition != events.ConditionHealthy {
+			t.Errorf("the condition is %s because of %+v, want healthy again", s.Condition, s.Reasons)
+		}
+		placed, dark := all[*events.SubscriptionPlacement](store), all[*events.SubscriptionFellSilent](store)
+		if len(placed) != 3 || placed[1].Because != events.BecauseDark || placed[2].Try != 3 || len(dark) != 2 || dark[0].Silent != 30_000 {
+			t.Errorf("it was placed %+v and dark %+v, want three times, dark twice", placed, dark)
+		}
+	})
+}
+
+func TestAClosedMarketIsNoAlarm(t *testing.T) {
+	details := apple
+	details.TimeZoneID = "UTC"
+	details.TradingHours = "20000101:0000-20000101:0001;20000101:0100-20000101:2300;20000102:CLOSED;20000103:0000-20000103:2300"
+	f := feed{
+		silent:   func(now time.Time, _ string, _ int) bool { return now.Hour() == 0 && now.Sub(now.Truncate(time.Hour)) > time.Minute },
+		describe: &details,
+	}
+	feeding(t, [][]step{then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(50 * time.Minute)
+		l.wantStatus("aapl-bars", events.SubscriptionLive)
+		pass(time.Hour)
+		l.wantStatus("aapl-bars", events.SubscriptionLive)
+		if dark, gaps := all[*events.SubscriptionFellSilent](store), all[*events.GapDetected](store); len(dark) != 0 || len(gaps) != 0 {
+			t.Errorf("dark %+v, gaps %+v, want none while the market is closed", dark, gaps)
+		}
+	})
+	silent := feed{silent: func(time.Time, string, int) bool { return true }, describe: &details}
+	feeding(t, [][]step{then(silent.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(70 * time.Minute)
+		dark := times[*events.SubscriptionFellSilent](store)
+		opens := time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
+		i := slices.IndexFunc(dark, func(at time.Time) bool { return !at.Before(opens) })
+		if i < 0 || !dark[i].Equal(opens.Add(l.Policy.BarsDarkAfter)) {
+			t.Errorf("it was called dark at %v, want %v after the market opened at %v", dark, l.Policy.BarsDarkAfter, opens)
+		}
+	})
+}
+
+func TestRefusalsGoByTheirClass(t *testing.T) {
+	for _, tt := range []struct {
+		code  int
+		words string
+		again time.Duration // after which it is placed again; 0 for not in this session
+		fails bool
+	}{
+		{354, "Requested market data is not subscribed.", 0, true},
+		{101, "Max number of tickers has been reached", time.Minute, true},
+		{10190, "Max number of tick-by-tick requests has been reached.", time.Minute, true},
+		{10182, "Failed to request live updates (disconnected).", time.Second, true},
+		{10225, "Bust event occurred, current subscription is deactivated. Please resubscribe real-time bars immediately.", time.Second, true},
+		{420, "Invalid Real-time Query:Historical data request pacing violation", time.Minute, true},
+		{420, "Invalid Real-time Query:No market data permissions for NASDAQ STK", 0, true},
+		{200, "No security definition has been found for the request", 0, true},
+		{322, "Error processing request.-'bS' : cause - Duplicate ticker id", time.Second, true},
+		{10167, "Requested market data is not subscribed. Displaying delayed market data.", 0, false},
+		{99999, "Something new", 0, false},
+	} {
+		t.Run(fmt.Sprint(tt.code, " ", tt.words), func(t *testing.T) {
+			refusals := 0
+			f := feed{placing: func(s *session, m connector.Message) []connector.Input {
+				if refusals++; refusals > 1 {
+					return nil
+				}
+				if !tt.fails {
+					s.report(s.refused(m, tt.code, tt.words))
+					return nil
+				}
+				return []connector.Input{s.passed(m), s.refused(m, tt.code, tt.words)}
+			}}
+			feeding(t, [][]step{then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+				a := l.subscribe("AAPL", events.SubscribeBars, func(r *events.Request) { r.Wait = events.Wait(500 * time.Millisecond) })
+				if tt.fails {
+					if sub := l.wantStatus("aapl-bars", events.SubscriptionFailed); sub.Code != tt.code || a.Subscription.Status != events.SubscriptionFailed {
+						t.Errorf("it failed with %+v, and was answered %+v", sub, a)
+					}
+				}
+				pass(15 * time.Minute)
+				placed := times[*events.SubscriptionPlacement](store)
+				switch {
+				case tt.again == 0 && len(placed) != 1:
+					t.Errorf("it was placed %d times, want once", len(placed))
+				case tt.again != 0 && (len(placed) != 2 || placed[1].Sub(placed[0]).Round(10*time.Millisecond) != tt.again):
+					t.Errorf("it was placed at %v, want again after %v", placed, tt.again)
+				}
+				want := events.SubscriptionLive
+				if tt.fails && tt.again == 0 {
+					want = events.SubscriptionFailed
+				}
+				l.wantStatus("aapl-bars", want)
+			})
+		})
+	}
+}
+
+func TestOneRefusalDoesNotStopTheRest(t *testing.T) {
+	f := feed{placing: func(s *session, m connector.Message) []connector.Input {
+		if m.Request.(connector.Subscribe).Name == "c10-bars" {
+			return []connector.Input{s.passed(m), s.refused(m, 354, "not subscribed")}
+		}
+		return nil
+	}}
+	feeding(t, [][]step{then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		for i := range 20 {
+			if a := l.subscribe(fmt.Sprint(1000+i), events.SubscribeBars, func(r *events.Request) { r.Name = fmt.Sprintf("c%d-bars", i) }); !a.OK {
+				t.Fatalf("subscribe = %+v", a)
+			}
+		}
+		pass(20 * time.Second)
+		for _, sub := range l.State().Subscriptions {
+			want := events.SubscriptionLive
+			if sub.Name == "c10-bars" {
+				want = events.SubscriptionFailed
+			}
+			l.wantStatus(sub.Name, want)
+		}
+	})
+}
+
+func TestAGapThatCannotBeStoredIsTriedAgain(t *testing.T) {
+	short := then(during(33*time.Second, feed{}.step), end(events.CauseReset))
+	feeding(t, [][]step{short, away(4 * time.Second), away(4 * time.Second), away(4 * time.Second), then(feed{}.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		shelf.fail = errShelf
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(2 * time.Minute)
+		if sub := l.wantStatus("aapl-bars", events.SubscriptionLive); len(sub.Gaps) != 1 {
+			t.Errorf("its gaps are %+v, want the one that could not be stored", sub.Gaps)
+		}
+		shelf.mu.Lock()
+		shelf.fail = nil
+		shelf.mu.Unlock()
+		pass(time.Minute)
+		if sub := l.wantStatus("aapl-bars", events.SubscriptionLive); len(sub.Gaps) != 0 {
+			t.Errorf("its gaps are %+v, want none", sub.Gaps)
+		}
+		shelf.whole(t, "aapl-bars", events.RealTimeBar)
+	})
+}
+
+func TestAGapIBRefusesStaysAndSaysWhy(t *testing.T) {
+	f := feed{recalling: func(s *session, m connector.Message) connector.Input {
+		return s.refused(m, 162, "Historical Market Data Service error message:No market data permissions for NASDAQ STK")
+	}}
+	short := then(during(33*time.Second, f.step), end(events.CauseReset))
+	feeding(t, [][]step{short, away(4 * time.Second), away(4 * time.Second), away(4 * time.Second), then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(3 * time.Minute)
+		gave := all[*events.GapUnfillable](store)
+		if sub := l.wantStatus("aapl-bars", events.SubscriptionLive); len(sub.Gaps) != 0 || len(gave) != 1 || gave[0].Code != events.ErrorNotPermitted {
+			t.Errorf("gaps %+v, given up %+v, want one given up for want of a permission", sub.Gaps, gave)
+		}
+	})
+}
+
+func TestAGapThatLiesTooFarBackIsFilledInPart(t *testing.T) {
+	feeding(t, [][]step{then(feed{}.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(30 * time.Second)
+		l.die()
+		pass(time.Hour)
+		r := newFeedingRunner(store, g, shelf)
+		r.Policy.BackfillMost = 10 * time.Minute
+		l.begin(r)
+		pass(2 * time.Minute)
+		gave, filled := all[*events.GapUnfillable](store), all[*events.GapFilled](store)
+		if len(gave) != 1 || gave[0].Code != events.ErrorTooOld || len(filled) != 1 || !filled[0].From.Equal(gave[0].To) || filled[0].To.Sub(filled[0].From) < 9*time.Minute {
+			t.Errorf("given up %+v, filled %+v, want what lies ten minutes back filled, and the rest given up", gave, filled)
+		}
 	})
 }

@@ -125,6 +125,17 @@ func bar5(at time.Time) events.Bar {
 	}
 }
 
+// minutes is what that market has for the minutes from one time to another, the
+// last of them as far as it has gone.
+func minutes(from, to time.Time) (all []events.Bar) {
+	for at := from.Truncate(time.Minute); at.Before(to); at = at.Add(time.Minute) {
+		b := bar5(at)
+		b.Volume = fmt.Sprint(5 * int(min(to.Sub(at), time.Minute)/events.RealTimeBar))
+		all = append(all, b)
+	}
+	return all
+}
+
 // feed is a gateway that answers as an honest one, delivers what is subscribed
 // to, and has the past of it.
 type feed struct {
@@ -165,6 +176,12 @@ func (f feed) step(ctx context.Context, s *session) {
 				times[r.Name]++
 				nth[m.ID] = times[r.Name]
 				say(s.passed(m))
+				if r.Feed.Kind == events.SubscribeHistoryBars {
+					bars := minutes(time.Now().Add(-10*time.Minute), time.Now())
+					say(connector.Arrived{Attempt: s.number(), ID: m.ID, At: s.wall()},
+						connector.BarsCame{Attempt: s.number(), ID: m.ID, At: s.wall(), Bars: bars, Past: true})
+					arrived[m.ID] = time.Now()
+				}
 			case connector.Unsubscribe:
 				delete(placed, r.Of)
 				say(s.passed(m))
@@ -205,6 +222,9 @@ func (f feed) step(ctx context.Context, s *session) {
 				switch r.Feed.Kind {
 				case events.SubscribeBars:
 					say(connector.BarsCame{Attempt: s.number(), ID: id, At: s.wall(), Bars: []events.Bar{bar5(now.Add(-events.RealTimeBar))}})
+				case events.SubscribeHistoryBars:
+					bars := minutes(now.Add(-time.Second), now)
+					say(connector.BarsCame{Attempt: s.number(), ID: id, At: s.wall(), Bars: bars[len(bars)-1:]})
 				default:
 					s.order.Deliver(r.Name, &events.Tick{Field: "last"})
 				}
@@ -221,6 +241,10 @@ func past(s *session, m connector.Message, q events.BarQuery) connector.Input {
 	}
 	var seconds int
 	fmt.Sscanf(q.Duration, "%d S", &seconds)
+	if q.BarSize == "1 min" {
+		bars := minutes(end.Add(-time.Duration(seconds)*time.Second), end)
+		return s.brought(m, bars, len(bars))
+	}
 	var bars []events.Bar
 	for at := end.Add(-time.Duration(seconds) * time.Second).Truncate(events.RealTimeBar); at.Before(end) && at.Before(time.Now()); at = at.Add(events.RealTimeBar) {
 		bars = append(bars, bar5(at))
@@ -538,7 +562,9 @@ func TestAClosedMarketIsNoAlarm(t *testing.T) {
 	details.TimeZoneID = "UTC"
 	details.TradingHours = "20000101:0000-20000101:0001;20000101:0100-20000101:2300;20000102:CLOSED;20000103:0000-20000103:2300"
 	f := feed{
-		silent:   func(now time.Time, _ string, _ int) bool { return now.Hour() == 0 && now.Sub(now.Truncate(time.Hour)) > time.Minute },
+		silent: func(now time.Time, _ string, _ int) bool {
+			return now.Hour() == 0 && now.Sub(now.Truncate(time.Hour)) > time.Minute
+		},
 		describe: &details,
 	}
 	feeding(t, [][]step{then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
@@ -702,6 +728,37 @@ func TestAGapThatLiesTooFarBackIsFilledInPart(t *testing.T) {
 		gave, filled := all[*events.GapUnfillable](store), all[*events.GapFilled](store)
 		if len(gave) != 1 || gave[0].Code != events.ErrorTooOld || len(filled) != 1 || !filled[0].From.Equal(gave[0].To) || filled[0].To.Sub(filled[0].From) < 9*time.Minute {
 			t.Errorf("given up %+v, filled %+v, want what lies ten minutes back filled, and the rest given up", gave, filled)
+		}
+	})
+}
+
+func TestBarsThatAreKeptUpToDateAreFinishedOnce(t *testing.T) {
+	short := then(during(3*time.Minute+7*time.Second, feed{}.step), end(events.CauseReset))
+	scripts := [][]step{short}
+	for range 25 { // attempts, of which most are a minute apart
+		scripts = append(scripts, refuse)
+	}
+	feeding(t, append(scripts, then(feed{}.step)), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		a := l.subscribe("AAPL", events.SubscribeHistoryBars, func(r *events.Request) { r.BarSize, r.Duration = "1 min", "600 S" })
+		if !a.OK || a.Subscription.Name != "aapl-history-bars-1-min" || len(a.Subjects) != 2 {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(40 * time.Minute)
+		l.wantStatus("aapl-history-bars-1-min", events.SubscriptionLive)
+		n, backfilled := shelf.whole(t, "aapl-history-bars-1-min", time.Minute)
+		if n < 10+38 || backfilled < 15 {
+			t.Errorf("%d bars in 40 minutes, and the ten before, %d of them backfilled", n, backfilled)
+		}
+		for _, b := range shelf.bars(t, "aapl-history-bars-1-min") {
+			if b.Volume != "60" || b.Provisional {
+				t.Errorf("the bar of %s has a volume of %s, provisional %v, want it whole", b.Time, b.Volume, b.Provisional)
+			}
+		}
+		if found, filled := all[*events.GapDetected](store), all[*events.GapFilled](store); len(found) != 1 || len(filled) != 1 {
+			t.Errorf("gaps found %+v, filled %+v, want one: the new placement brought the last ten minutes along", found, filled)
+		}
+		if shelf.sent["aapl-history-bars-1-min"] < 200 {
+			t.Errorf("%d words of unfinished bars, want one every five seconds", shelf.sent["aapl-history-bars-1-min"])
 		}
 	})
 }

@@ -31,7 +31,7 @@ type callbacks struct {
 	streams  streams
 	deliver  func(subscription string, d events.Datum)
 	price    priced // waits for its size; of the decoding goroutine
-	garbled  bool // the library garbles names: see ungarble
+	garbled  bool   // the library garbles names: see ungarble
 
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded

@@ -184,6 +184,12 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	for _, typ := range Types() {
 		all[string(typ)] = src.eventSchema(t, New(typ))
 	}
+	for _, d := range data {
+		typ := reflect.TypeOf(d).Elem()
+		s := src.schema(t, typ)
+		s.Description = src.comments[typ.Name()]
+		all[schemaData+string(d.DataType())] = s
+	}
 	for name, s := range all {
 		s.Schema, s.ID, s.Title = "https://json-schema.org/draft/2020-12/schema", SchemaURI(Type(name)), name
 	}
@@ -343,9 +349,60 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 	}
 }
 
+// data has a full message of each type, and the least one.
+var data = []Datum{
+	&Tick{Arrival: Arrival{wireTime, 1}, Field: "model_option", Type: 13, Price: "1", Size: "2", Value: "3", Flags: []string{"pre_open"}, Model: &Greeks{"1", "2", "3", "4", "5", "6", "7", "8"}},
+	&Tick{},
+	&Trade{Arrival: Arrival{wireTime, 1}, Time: wireTime, Price: "1", Size: "2", Exchange: "NASDAQ", Conditions: "T", Flags: []string{"unreported"}},
+	&Trade{},
+	&BidAsk{Arrival: Arrival{wireTime, 1}, Time: wireTime, Bid: "1", Ask: "2", BidSize: "3", AskSize: "4", Flags: []string{"bid_past_low"}},
+	&BidAsk{},
+	&Midpoint{Arrival: Arrival{wireTime, 1}, Time: wireTime, Price: "1"},
+	&Midpoint{},
+	&BarData{At: wireTime, BarSize: "1 min", What: "TRADES", Backfill: true, Bar: Bar{"2026-11-25", "1", "2", "3", "4", "5", "6", 7}},
+	&BarData{},
+}
+
+func TestDataFitsItsSchemaAndMayGrow(t *testing.T) {
+	for _, d := range data {
+		b, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, o := resolve(t, schemaData+string(d.DataType())), object(t, b)
+		if err := s.Validate(o); err != nil {
+			t.Errorf("%s does not fit its schema: %v", b, err)
+		}
+		o["added_later"] = true
+		if err := s.Validate(o); err != nil {
+			t.Errorf("%s with a field added later does not fit its schema: %v", b, err)
+		}
+		for _, name := range s.Schema().Required {
+			o := object(t, b)
+			delete(o, name)
+			if s.Validate(o) == nil {
+				t.Errorf("%s without %s fits its schema", b, name)
+			}
+		}
+		for name := range s.Schema().Properties {
+			o := object(t, b)
+			o[name] = nil
+			if s.Validate(o) == nil {
+				t.Errorf("%s with null for %s fits its schema", b, name)
+			}
+		}
+	}
+	names := SchemaNames()
+	for _, d := range DataTypes {
+		if slices.Contains(names, schemaData+string(d)) == (d == DataPartial) {
+			t.Errorf("the schemas are %v, want one of %s but if it is partial", names, d)
+		}
+	}
+}
+
 func TestListsOfValuesAreComplete(t *testing.T) {
 	values := readSource(t).values
-	lists := map[string]any{"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs}
+	lists := map[string]any{"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs, "DataType": DataTypes}
 	for _, name := range slices.Sorted(maps.Keys(lists)) {
 		if got, want := fmt.Sprint(lists[name]), fmt.Sprint(values[name]); got != want {
 			t.Errorf("the list of every %s = %s, want the constants %s", name, got, want)

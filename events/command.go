@@ -13,6 +13,7 @@ const (
 	VerbDisconnect Verb = "disconnect"
 	VerbContract   Verb = "contract"
 	VerbHistory    Verb = "history"
+	VerbCancel     Verb = "cancel"
 
 	// The control commands; see [Verb.Control].
 	VerbReconnectData    Verb = "reconnect-data"
@@ -22,7 +23,7 @@ const (
 
 // Verbs lists every command.
 var Verbs = []Verb{
-	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory,
+	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory, VerbCancel,
 	VerbReconnectData, VerbReconnectAccount, VerbRestartGateway,
 }
 
@@ -34,7 +35,7 @@ func (v Verb) Control() bool {
 	switch v {
 	case VerbReconnectData, VerbReconnectAccount, VerbRestartGateway:
 		return true
-	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory:
+	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory, VerbCancel:
 	}
 	return false
 }
@@ -53,7 +54,9 @@ func (v Verb) Purpose() string {
 	case VerbContract:
 		return "which contract a description means, and all that IB knows of it; changes nothing"
 	case VerbHistory:
-		return "bars of the past of a contract, as far as they fit one answer; changes nothing"
+		return "bars of the past of a contract, in several replies where \"stream\" is set; changes nothing"
+	case VerbCancel:
+		return "end a history that is under way, by its id"
 	case VerbReconnectData:
 		return "have IBC reconnect the gateway to the data farms (its Ctrl-Alt-F)"
 	case VerbReconnectAccount:

@@ -17,11 +17,12 @@ type order struct {
 	answer  chan events.Answer
 }
 
-// Handle takes a command and returns its answer: for status at once from the
-// last state, for contract and history once IB's answer came or its wait is over, for every other verb after the command was recorded. A request
-// that waits is answered with the outcome, or with "accepted" once its wait is
-// over. It may be called from any goroutine while Run runs.
-func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request) events.Answer {
+// Handle takes a command and returns its answer: for status and cancel at once,
+// for contract and history once IB's answer came or its wait is over, for every
+// other verb after the command was recorded. A request that waits is answered with the outcome, or with "accepted" once its wait is
+// over. Replies of a history that is streamed go to more before that; nil takes
+// none. It may be called from any goroutine while Run runs.
+func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request, more func(events.Answer)) events.Answer {
 	r.init()
 	switch {
 	case verb == events.VerbStatus:
@@ -29,7 +30,9 @@ func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Reques
 	case verb == events.VerbContract:
 		return r.qualify(ctx, req)
 	case verb == events.VerbHistory:
-		return r.history(ctx, req)
+		return r.history(ctx, req, more)
+	case verb == events.VerbCancel:
+		return r.cancel(req)
 	case !changes(verb):
 		return events.Refuse(r.Connection, events.ErrorBadRequest, fmt.Sprintf("there is no command %q", verb))
 	case verb.Control() && r.Control == nil:
@@ -68,7 +71,7 @@ func changes(verb events.Verb) bool {
 	case events.VerbConnect, events.VerbDisconnect, events.VerbReconnect,
 		events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 		return true
-	case events.VerbStatus, events.VerbContract, events.VerbHistory:
+	case events.VerbStatus, events.VerbContract, events.VerbHistory, events.VerbCancel:
 	}
 	return false
 }

@@ -6,7 +6,7 @@ import "time"
 // ib.data.<connection>.<type>.<subscription>.
 type DataType string
 
-// The types. [Schema] has one for each, under "ib.data.<type>".
+// The types. [Schema] has one for each, under [DataType.SchemaName].
 const (
 	DataTick     DataType = "tick"     // one value of a quote changed: [Tick]
 	DataTrade    DataType = "trade"    // one trade: [Trade]
@@ -35,7 +35,14 @@ func DataSubject(c ConnectionID, t DataType, subscription string) string {
 type Datum interface {
 	// DataType returns the message's type.
 	DataType() DataType
+	isDatum()
 }
+
+func (*Tick) isDatum()     {}
+func (*Trade) isDatum()    {}
+func (*BidAsk) isDatum()   {}
+func (*Midpoint) isDatum() {}
+func (*BarData) isDatum()  {}
 
 // Arrival is what every datum has.
 type Arrival struct {

@@ -17,19 +17,26 @@ const (
 //go:embed schemas/*.json
 var schemas embed.FS
 
+// SchemaName names the schema of what is published as data of type t.
+func (t DataType) SchemaName() string { return "ib.data." + string(t) }
+
 // SchemaNames lists every schema there is: one for each of [Types], under the
-// type's name, and those of the commands.
+// type's name, those of the commands, and one for each of [DataTypes].
 func SchemaNames() []string {
-	names := make([]string, 0, len(prototypes)+2)
+	names := make([]string, 0, len(prototypes)+2+len(DataTypes))
 	for _, t := range Types() {
 		names = append(names, string(t))
 	}
-	return append(names, SchemaRequest, SchemaAnswer)
+	names = append(names, SchemaRequest, SchemaAnswer)
+	for _, t := range DataTypes {
+		names = append(names, t.SchemaName())
+	}
+	return names
 }
 
 // Schema returns the JSON Schema (2020-12) of one event type, envelope and
-// data, or of a command's request or answer. Any name that is not one of
-// [SchemaNames] is an error that lists them.
+// data, of a command's request or answer, or of one type of data. Any name that
+// is not one of [SchemaNames] is an error that lists them.
 func Schema(name string) ([]byte, error) {
 	b, err := schemas.ReadFile("schemas/" + name + ".json")
 	if err != nil {

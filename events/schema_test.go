@@ -92,7 +92,8 @@ func (src source) schema(t testing.TB, typ reflect.Type) *jsonschema.Schema {
 	t.Helper()
 	s, err := jsonschema.ForType(typ, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[time.Time]():    {Type: "string", Format: "date-time"},
-		reflect.TypeFor[Wait]():         {Type: "string"}, // its UnmarshalText, which the generator does not see
+		reflect.TypeFor[Wait]():         {Type: "string"}, // their UnmarshalText, which the generator does not see
+		reflect.TypeFor[DarkAfter]():    {Type: "string"},
 		reflect.TypeFor[ConnectionID](): {Type: "string", Pattern: "^[a-z0-9][a-z0-9-]{0,31}$"},
 	}})
 	if err != nil {
@@ -174,6 +175,9 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	request.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	request.Properties["id"].MaxLength = new(MaxIDLength)
 	request.Properties["reason"].MaxLength = new(MaxReasonLength)
+	for _, name := range []string{"name", "caller", "subscription"} {
+		request.Properties[name].Pattern = fmt.Sprintf("^([a-z0-9][a-z0-9-]{0,%d})?$", MaxIDLength-1)
+	}
 	object := request.Properties["contract"]
 	object.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	request.Properties["contract"] = &jsonschema.Schema{
@@ -184,10 +188,70 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	for _, typ := range Types() {
 		all[string(typ)] = src.eventSchema(t, New(typ))
 	}
+	for typ, d := range data() {
+		of := reflect.TypeOf(d).Elem()
+		s := src.schema(t, of)
+		s.Description = src.comments[of.Name()]
+		all[typ.SchemaName()] = s
+	}
 	for name, s := range all {
 		s.Schema, s.ID, s.Title = "https://json-schema.org/draft/2020-12/schema", SchemaURI(Type(name)), name
 	}
 	return all
+}
+
+// data holds one message of each type on ib.data, with every field set.
+func data() map[DataType]Datum {
+	arrival := Arrival{At: wireTime, N: 7}
+	greeks := Greeks{
+		ImpliedVolatility: "0.25", Delta: "-0.5", OptionPrice: "1.25", PVDividend: "0.01", Gamma: "0.02", Vega: "0.3", Theta: "-0.04", UnderlyingPrice: "150.5",
+	}
+	bar := &BarData{At: wireTime, BarSize: "5 secs", What: "TRADES", Backfill: true, Bar: Bar{
+		Time: "2026-11-23T09:14:55Z", Open: "1", High: "2", Low: "0.5", Close: "1.5", Volume: "1200", WAP: "1.25", Count: 17,
+	}}
+	return map[DataType]Datum{
+		DataTick:     &Tick{Arrival: arrival, Field: "bid", Type: 1, Price: "150.25", Size: "3", Value: "1795425288", Flags: []string{"can_auto_execute"}, Model: &greeks},
+		DataTrade:    &Trade{Arrival: arrival, Time: wireTime, Price: "150.25", Size: "100", Exchange: "ARCA", Conditions: "T", Flags: []string{"unreported"}},
+		DataBidAsk:   &BidAsk{Arrival: arrival, Time: wireTime, Bid: "150.25", Ask: "150.26", BidSize: "3", AskSize: "4", Flags: []string{"bid_past_low"}},
+		DataMidpoint: &Midpoint{Arrival: arrival, Time: wireTime, Price: "150.255"},
+		DataBar:      bar,
+		DataPartial:  bar,
+	}
+}
+
+func TestDataFitsItsSchemaAndMayGrow(t *testing.T) {
+	all := data()
+	for _, typ := range DataTypes {
+		d := all[typ]
+		if d == nil {
+			t.Fatalf("there is no message of type %s", typ)
+		}
+		b, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, o := resolve(t, typ.SchemaName()), object(t, b)
+		if len(o) != len(s.Schema().Properties) {
+			t.Errorf("%s is %s, which has %d of the %d fields of its schema", typ, b, len(o), len(s.Schema().Properties))
+		}
+		if err := s.Validate(o); err != nil {
+			t.Errorf("%s does not fit its schema: %v", b, err)
+		}
+		o["added_later"] = true
+		if err := s.Validate(o); err != nil {
+			t.Errorf("%s with a field added later does not fit its schema: %v", typ, err)
+		}
+		for _, name := range s.Schema().Required {
+			o := object(t, b)
+			delete(o, name)
+			if s.Validate(o) == nil {
+				t.Errorf("%s without %s fits its schema", typ, name)
+			}
+		}
+		if typ != DataPartial && d.DataType() != typ {
+			t.Errorf("the type of %s is %s", b, d.DataType())
+		}
+	}
 }
 
 func TestSchemasAreThoseOfTheTypes(t *testing.T) {
@@ -319,6 +383,7 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 
 	answer := resolve(t, SchemaAnswer)
 	state := fold(t, samples()...)
+	gapped := fold(t, gapped...).Subscriptions[0]
 	for _, a := range []Answer{
 		Refuse("main", ErrorStopped, "stopped"),
 		{OK: true, Status: StatusAccepted, Connection: "main", CommandID: "restart-7", AfterSeq: 42},
@@ -329,6 +394,9 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 			Reasons: []PoolReason{{"main-20", Reason{Level: LevelSession, What: "waiting", Since: wireTime, Cause: CauseRefused}}},
 			Members: []PoolMember{{"main-20", true, PhaseWaiting, ConditionDown}},
 		}},
+		{OK: true, Status: StatusCompleted, CommandID: "sub-1", Subscription: &gapped, Subjects: gapped.Subjects("main")},
+		{OK: true, Connection: "main", AsOf: wireTime, Subscriptions: []Subscription{gapped, {Name: "new", Feed: Feed{Kind: SubscribeQuotes}, Callers: []string{"x"}, Status: SubscriptionWanted}}},
+		{OK: true, Connection: "main", AsOf: wireTime, Subscriptions: []Subscription{}},
 	} {
 		b, err := json.Marshal(a)
 		if err != nil {
@@ -345,7 +413,10 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 
 func TestListsOfValuesAreComplete(t *testing.T) {
 	values := readSource(t).values
-	lists := map[string]any{"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs}
+	lists := map[string]any{
+		"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs, "DataType": DataTypes,
+		"SubscriptionKind": SubscriptionKinds, "SubscriptionPriority": SubscriptionPriorities, "SubscriptionStatus": SubscriptionStatuses,
+	}
 	for _, name := range slices.Sorted(maps.Keys(lists)) {
 		if got, want := fmt.Sprint(lists[name]), fmt.Sprint(values[name]); got != want {
 			t.Errorf("the list of every %s = %s, want the constants %s", name, got, want)

@@ -13,6 +13,12 @@ func (p Policy) commanded(s events.State, in Commanded) (events.Draft, bool) {
 	if _, known := s.Recall(in.ID); known {
 		return events.Draft{}, false
 	}
+	switch {
+	case in.Subscribe != nil:
+		return p.subscribing(s, in)
+	case in.Cancel != nil:
+		return p.cancelling(s, in)
+	}
 	d := events.Draft{Correlation: in.ID, Causation: in.ID}
 	if in.Verb == events.VerbReconnect && !s.Wanted {
 		d.Event = &events.CommandRejected{

@@ -3,7 +3,7 @@ package connector_test
 import (
 	"context"
 	"fmt"
-	"slices"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -61,7 +61,7 @@ func queried[R connector.Request](s *session) (all []R) {
 func TestBarsOfThePastAreBrought(t *testing.T) {
 	asking(t, recalling(bring), func(l *life, g *gateway, _ *memlog.Store) {
 		a := l.history("1 D", "5 mins", 0)
-		if !a.OK || !slices.Equal(a.Bars, oneBar) || a.What != "TRADES" || a.BarSize != "5 mins" || a.NoData || !a.AsOf.Equal(time.Now()) || a.Contracts != nil || a.Error != nil {
+		if !a.OK || !reflect.DeepEqual(a.Bars, oneBar) || a.What != "TRADES" || a.BarSize != "5 mins" || a.NoData || !a.AsOf.Equal(time.Now()) || a.Contracts != nil || a.Error != nil {
 			t.Errorf("the answer is %+v, %+v, want the bars", a, a.Error)
 		}
 		l.history("2 D", "1 day", 0) // of a contract that is remembered

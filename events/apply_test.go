@@ -165,6 +165,11 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a shutdown while tripped", tripped, Draft{Event: &Stopped{Cause: CauseShutdown}}},
 		{"a clock jump while dialing", dialing, Draft{Event: &ClockJumped{By: 3_600_000, DeadlineAt: after(time.Hour)}}},
 		{"a clock jump in a session", opened, Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}}},
+		{
+			"a clock set back while bars come and others are refused",
+			append(live[:9:9], barsOf("b", "B", "x"), &SubscriptionRefused{Subscription: "b", Attempt: 1, Code: 420, Class: ClassPacing, RetryAt: after(time.Minute), Tries: 1}),
+			Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}},
+		},
 		{"a clock jump while tripped", tripped, Draft{Event: &ClockJumped{By: 3_600_000, RetryAt: after(time.Hour)}}},
 		{"a mute gateway", greeted, Draft{Event: &DialFailed{Attempt: 1, Stage: PhaseGreeting, Cause: CauseMuteInGreeting, Failures: 1, RetryAt: after(9 * time.Second)}}},
 		{"a login needed", mute, Draft{Event: &LoginNeeded{Level: LevelSession, Since: after(7 * time.Second), Action: "log in"}}},

@@ -19,8 +19,12 @@ const (
 // DataTypes lists every type.
 var DataTypes = []DataType{DataTick, DataTrade, DataBidAsk, DataMidpoint, DataBar, DataPartial}
 
-// DataStream is the JetStream stream that holds bars.
-const DataStream = "IB_DATA"
+const (
+	// DataStream is the JetStream stream that holds bars.
+	DataStream = "IB_DATA"
+	// DataSubjects is all that subscriptions bring.
+	DataSubjects = "ib.data.>"
+)
 
 // DataSubject is the subject of a subscription's data of a type. Each may be
 // "*".
@@ -53,15 +57,16 @@ type Arrival struct {
 }
 
 // Tick is one value of a quote, as reqMktData delivers it. IB sends no time with
-// it.
+// it. A bid, ask or last without a price, with a size of 0 or none, says that
+// there is none now; IB sends that as a price of -1.
 type Tick struct {
 	Arrival
-	Field string   `json:"field"`           // IB's name of it in lower case: bid, ask_size, last_timestamp, ...
-	Type  int64    `json:"type"`            // IB's number of it
+	Field string   `json:"field"`           // IB's name of it in lower case: bid, ask_size, last_timestamp, ...; or market_data_type
+	Type  int64    `json:"type"`            // IB's number of it; -1 of market_data_type
 	Price string   `json:"price,omitempty"` // of a price
 	Size  string   `json:"size,omitempty"`  // of a size, or with a price
 	Value string   `json:"value,omitempty"` // of anything else, as IB words it
-	Flags []string `json:"flags,omitempty"` // can_auto_execute, past_limit, pre_open
+	Flags []string `json:"flags,omitempty"` // can_auto_execute, past_limit, pre_open; price_based of a model
 	Model *Greeks  `json:"model,omitempty"` // of an option's computation
 }
 
@@ -82,20 +87,21 @@ type Trade struct {
 	Arrival
 	Time       time.Time `json:"time"` // IB's, in whole seconds
 	Price      string    `json:"price"`
-	Size       string    `json:"size"`
+	Size       string    `json:"size,omitempty"`
 	Exchange   string    `json:"exchange,omitempty"`
 	Conditions string    `json:"conditions,omitempty"` // as IB words them
 	Flags      []string  `json:"flags,omitempty"`      // past_limit, unreported
 }
 
-// BidAsk is one best bid and ask, as reqTickByTickData delivers it.
+// BidAsk is one best bid and ask, as reqTickByTickData delivers it. One that is
+// not there has no price, as with a [Tick].
 type BidAsk struct {
 	Arrival
 	Time    time.Time `json:"time"` // IB's, in whole seconds
-	Bid     string    `json:"bid"`
-	Ask     string    `json:"ask"`
-	BidSize string    `json:"bid_size"`
-	AskSize string    `json:"ask_size"`
+	Bid     string    `json:"bid,omitempty"`
+	Ask     string    `json:"ask,omitempty"`
+	BidSize string    `json:"bid_size,omitempty"`
+	AskSize string    `json:"ask_size,omitempty"`
 	Flags   []string  `json:"flags,omitempty"` // bid_past_low, ask_past_high
 }
 
@@ -113,7 +119,17 @@ type BarData struct {
 	What     string    `json:"what"`
 	Backfill bool      `json:"backfill,omitempty"` // it was fetched later, since it was missed
 	Bar
-	Partial bool `json:"-"` // it is not finished: [DataPartial]
+}
+
+// Begins returns when b begins; of a bar of a day or more, midnight UTC of its
+// date. ok is false where its time is neither.
+func (b Bar) Begins() (at time.Time, ok bool) {
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(form, b.Time); err == nil {
+			return at.UTC(), true
+		}
+	}
+	return at, false
 }
 
 // DataType returns [DataTick].
@@ -128,9 +144,9 @@ func (*BidAsk) DataType() DataType { return DataBidAsk }
 // DataType returns [DataMidpoint].
 func (*Midpoint) DataType() DataType { return DataMidpoint }
 
-// DataType returns [DataBar], or [DataPartial].
+// DataType returns [DataBar], or [DataPartial] where the bar is provisional.
 func (b *BarData) DataType() DataType {
-	if b.Partial {
+	if b.Provisional {
 		return DataPartial
 	}
 	return DataBar

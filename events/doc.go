@@ -104,7 +104,10 @@
 //   - A [Contract]'s short form is what [Contract.String] writes, where it has
 //     one; numbers in it are text, as they were given.
 //   - A [BarQuery] is at most for [MaxBars] bars, estimated around the clock;
-//     the prices and sizes of a [Bar] are text.
+//     the prices and sizes of a [Bar] are text. A [BarCheck] marks what is wrong
+//     with one, and compares them exactly.
+//   - [Hours] know the days that IB listed, mostly today and the next five, and
+//     say of all others that they do not know.
 //   - A [Pool] is no event: it follows from the states of its members.
 //   - Subscriptions are in the State but not in its JSON: there may be a thousand
 //     of them, and the command subscriptions lists them. Of a subscription's life

@@ -39,6 +39,10 @@ type Bar struct {
 	Volume string `json:"volume,omitempty"`
 	WAP    string `json:"wap,omitempty"` // the average price, weighted by volume
 	Count  int64  `json:"count,omitempty"`
+
+	Issues      []BarIssue `json:"issues,omitempty"`      // what is wrong with it; a [BarCheck] finds it
+	Severity    Severity   `json:"severity,omitempty"`    // of the worst of them, warning or error
+	Provisional bool       `json:"provisional,omitempty"` // it was not finished yet when it was read
 }
 
 // MaxBars is how many bars a query may be for: so many are an answer of less

@@ -172,7 +172,7 @@ func withGap(gaps []Gap, g Gap) []Gap {
 			all = append(all, old)
 			continue
 		}
-		g.From, g.To = earlierOf(g.From, old.From), laterOf(g.To, old.To)
+		g.From, g.To = earlier(g.From, old.From), later(g.To, old.To)
 	}
 	all = append(all, g)
 	slices.SortFunc(all, func(a, b Gap) int { return a.From.Compare(b.From) })
@@ -183,28 +183,14 @@ func withGap(gaps []Gap, g Gap) []Gap {
 func withoutGap(gaps []Gap, from, to time.Time) []Gap {
 	var all []Gap
 	for _, g := range gaps {
-		if before := (Gap{From: g.From, To: earlierOf(g.To, from), At: g.At}); before.From.Before(before.To) {
+		if before := (Gap{From: g.From, To: earlier(g.To, from), At: g.At}); before.From.Before(before.To) {
 			all = append(all, before)
 		}
-		if after := (Gap{From: laterOf(g.From, to), To: g.To, At: g.At}); after.From.Before(after.To) {
+		if after := (Gap{From: later(g.From, to), To: g.To, At: g.At}); after.From.Before(after.To) {
 			all = append(all, after)
 		}
 	}
 	return all
-}
-
-func earlierOf(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func laterOf(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // maxNamed is how many subscriptions that are not well have a reason each; more

@@ -457,16 +457,16 @@ func (e *SubscriptionRefused) check() error {
 }
 
 func (e *SubscriptionHours) check() error { return named(e.Subscription) }
-func (e *GapDetected) check() error       { return stretch(e.Subscription, e.From, e.To) }
-func (e *GapFilled) check() error         { return stretch(e.Subscription, e.From, e.To) }
+func (e *GapDetected) check() error       { return bounded(e.Subscription, e.From, e.To) }
+func (e *GapFilled) check() error         { return bounded(e.Subscription, e.From, e.To) }
 
 func (e *GapUnfillable) check() error {
-	return cmp.Or(stretch(e.Subscription, e.From, e.To), given(e.Code != "", "code"))
+	return cmp.Or(bounded(e.Subscription, e.From, e.To), given(e.Code != "", "code"))
 }
 
 func named(subscription string) error { return given(subscription != "", "subscription") }
 
-func stretch(subscription string, from, to time.Time) error {
+func bounded(subscription string, from, to time.Time) error {
 	return cmp.Or(named(subscription), given(!from.IsZero(), "from"), given(to.After(from), "to"))
 }
 

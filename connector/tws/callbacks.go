@@ -28,7 +28,10 @@ type callbacks struct {
 	searches searches
 	details  collector[events.ContractDetails]
 	bars     collector[events.Bar]
-	garbled  bool // the library garbles names: see ungarble
+	streams  streams
+	deliver  func(subscription string, d events.Datum)
+	price    priced // waits for its size; of the decoding goroutine
+	garbled  bool   // the library garbles names: see ungarble
 
 	mark   int64
 	marks  chan struct{} // gets a token for each mark decoded
@@ -49,6 +52,7 @@ func newCallbacks(attempt uint64, news *queue, probes *probes) *callbacks {
 		introduced: make(chan struct{}),
 		details:    collector[events.ContractDetails]{requests: maxDescriptions, each: connector.MaxDescribed},
 		bars:       collector[events.Bar]{requests: maxQueries, each: connector.MaxBrought},
+		deliver:    func(string, events.Datum) {},
 	}
 }
 
@@ -122,17 +126,6 @@ func (c *callbacks) ContractDetailsEnd(id int64) {
 	c.news.put(connector.Described{Attempt: c.attempt, ID: id, Contracts: found, Total: total})
 }
 
-// HistoricalData brings one bar of the past.
-func (c *callbacks) HistoricalData(id int64, b *ibapi.Bar) {
-	c.bars.add(id, func() events.Bar { return barOf(b) })
-}
-
-// HistoricalDataEnd says that all of them came.
-func (c *callbacks) HistoricalDataEnd(id int64, _, _ string) {
-	brought, total := c.bars.take(id)
-	c.news.put(connector.Brought{Attempt: c.attempt, ID: id, Bars: brought, Total: total})
-}
-
 // Error brings the gateway's errors and notices, and the library's own.
 func (c *callbacks) Error(id, at, code int64, message, _ string) {
 	if code == ibapi.UNKNOWN_ID.Code || code == ibapi.BAD_MESSAGE.Code {
@@ -145,6 +138,7 @@ func (c *callbacks) Error(id, at, code int64, message, _ string) {
 	if id != ibapi.NO_VALID_ID && !events.ReadNotice(int(code), message).GoesOn() {
 		c.details.take(id)
 		c.bars.take(id)
+		c.streams.failed(id)
 	}
 	noticed := connector.Noticed{Attempt: c.attempt, RequestID: id, Code: int(code), Message: message}
 	if at > 0 {
@@ -160,12 +154,12 @@ func (c *callbacks) TickSnapshotEnd(id int64) {
 	}
 }
 
-// The rest come at rate, and the defaults spend time to word a log line that
-// nobody reads; ScannerParameters' panics on a short text.
+// The defaults of the rest spend time to word a log line that nobody reads;
+// ScannerParameters' panics on a short text.
 
-func (c *callbacks) TickPrice(int64, ibapi.TickType, float64, ibapi.TickAttrib) {}
-func (c *callbacks) TickSize(int64, ibapi.TickType, ibapi.Decimal)              {}
-func (c *callbacks) TickString(int64, ibapi.TickType, string)                   {}
-func (c *callbacks) TickGeneric(int64, ibapi.TickType, float64)                 {}
-func (c *callbacks) HistoricalDataUpdate(int64, *ibapi.Bar)                     {}
-func (c *callbacks) ScannerParameters(string)                                   {}
+// TickReqParams comes before a quote's ticks. What is in it, contract details
+// have too.
+func (c *callbacks) TickReqParams(int64, float64, string, int64) {}
+
+// ScannerParameters is never asked for.
+func (c *callbacks) ScannerParameters(string) {}

@@ -29,6 +29,10 @@
 //   - Bytes count as life of the session only while they make messages: a frame
 //     that is not complete within FrameTimeout ends it as garbled.
 //   - No message leaves but those on the list in catch.go.
+//   - What a subscription brings is delivered in the order in which it came, numbered
+//     without a gap, from the goroutine that decodes, which waits for nobody.
+//     Nothing of it is delivered once its cancel left.
+//   - The same data in text and in protobuf is delivered the same, to the byte.
 //   - What a gateway sends can end a session, and not the process. Two things
 //     are beyond the tap, as it decodes nothing: ibapi prints a malformed number
 //     to the standard output, and allocates as many elements as a message says
@@ -56,6 +60,19 @@
 // worded by the shortest text that is the same float. Volumes and averages come
 // through the library's decimal: seven places, 11 digits before the point, and
 // a larger one is taken for unset. The -1 of what is not traded is left out.
+//
+// Subscriptions. The price and the size of a bid, ask or last are one message of
+// the gateway's and are delivered as one tick, though the library parts them. A
+// price of -1 with no size is IB's word for a quote that is not there: it is left
+// out. Any other -1 is a price. What the library takes for 0 in protobuf and for
+// none in text, a size that is not there, is none in both. The type of market
+// data is told as a tick of its own (market_data_type); the parameters that come
+// before a quote's ticks are not: contract details have them. Neither counts as
+// data. IB's type of market data holds for all later requests of a session, so a
+// subscription that wants another one is preceded by reqMarketDataType, in a turn of
+// its own. A cancel of what still waits for its turn is reported as expired, and
+// so is what it cancels: neither leaves. A subscription that the gateway refused is
+// kept until it is cancelled, since some errors pass.
 //
 // The library's client is never asked to Disconnect, which hangs or crashes in
 // several ways. Its stream ends, and it lets go by itself.

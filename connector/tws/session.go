@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,12 +26,17 @@ type session struct {
 	calls  chan func(*ibapi.EClient) // requests to make at once, unpaced: for tests
 	tap    atomic.Pointer[tap]       // nil until the gateway was reached
 
-	mu      sync.Mutex
-	waiting *connector.Queue // messages that wait for their turn
-	over    bool             // none are taken any more
-	changed chan struct{}    // holds a token while messages came
-	pacer   *connector.Pacer // of the gateway; nil until it was reached
-	slow    slowness         // asked for before that
+	streams atomic.Pointer[streams] // nil until the gateway was greeted
+
+	mu       sync.Mutex
+	waiting  *connector.Queue    // messages that wait for their turn
+	held     []connector.Message // go before their equals in waiting, the last one first
+	unsent   map[int64]bool      // the ids of subscriptions that wait; true for one that was cancelled meanwhile
+	dataType string              // of market data, as the gateway was asked for it last
+	over     bool                // none are taken any more
+	changed  chan struct{}       // holds a token while messages came
+	pacer    *connector.Pacer    // of the gateway; nil until it was reached
+	slow     slowness            // asked for before that
 }
 
 // slowness is what Slow was asked for.
@@ -52,8 +58,10 @@ func newSession(d *Dialer, o connector.Order) *session {
 		asks:   make(chan uint64, waitingProbes),
 		calls:  make(chan func(*ibapi.EClient)),
 
-		waiting: connector.NewQueue(cmp.Or(o.QueueLimit, defaultQueueLimit)),
-		changed: make(chan struct{}, 1),
+		waiting:  connector.NewQueue(cmp.Or(o.QueueLimit, defaultQueueLimit)),
+		unsent:   make(map[int64]bool),
+		dataType: events.MarketDataTypes[0],
+		changed:  make(chan struct{}, 1),
 	}
 }
 
@@ -75,11 +83,30 @@ func (s *session) Send(m connector.Message) {
 	if s.over {
 		return
 	}
+	if r, is := m.Request.(connector.Unsubscribe); is {
+		if _, waits := s.unsent[r.Of]; waits {
+			// Being more urgent it would overtake what it cancels.
+			s.unsent[r.Of] = true
+			s.passed(m, connector.OutcomeExpired, s.dialer.now())
+			return
+		}
+	}
 	if !s.waiting.Put(m) {
 		s.passed(m, connector.OutcomeFull, s.dialer.now())
 		return
 	}
+	if _, is := m.Request.(connector.Subscribe); is {
+		s.unsent[m.ID] = false
+	}
 	token(s.changed)
+}
+
+// HeardOf implements [connector.Session].
+func (s *session) HeardOf(id int64) time.Time {
+	if of := s.streams.Load(); of != nil {
+		return of.heardOf(id)
+	}
+	return time.Time{}
 }
 
 // passed reports what became of a message.
@@ -172,6 +199,10 @@ func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Turn) {
 	c := newCallbacks(s.order.Attempt, s.news, s.probes)
 	c.now = s.dialer.now
+	if s.order.Deliver != nil {
+		c.deliver = s.order.Deliver
+	}
+	s.streams.Store(&c.streams)
 	c.garbled = r.version < ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA
 	l := newLibrary(c, t.raw, s.dialer.teardown())
 	err := firstTurn(ctx, turn)
@@ -222,8 +253,9 @@ func (s *session) watch(ctx context.Context, l *library, ended <-chan error) err
 // wish.
 func (s *session) end(ctx context.Context, err error) {
 	s.mu.Lock()
-	lost := s.waiting.Drain()
-	s.over = true
+	lost := append(s.waiting.Drain(), s.held...)
+	s.held, s.over = nil, true
+	clear(s.unsent)
 	s.mu.Unlock()
 	for _, m := range lost {
 		s.passed(m, connector.OutcomeLost, s.dialer.now())
@@ -315,22 +347,82 @@ func (s *session) next(heartbeat bool) (connector.Priority, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.dialer.now()
-	for _, m := range s.waiting.Expire(now) {
+	expired := s.waiting.Expire(now)
+	s.held = slices.DeleteFunc(s.held, func(m connector.Message) bool {
+		late := !m.Expires.IsZero() && !now.Before(m.Expires)
+		if late {
+			expired = append(expired, m)
+		}
+		return late
+	})
+	for _, m := range expired {
+		delete(s.unsent, m.ID)
 		s.passed(m, connector.OutcomeExpired, now)
 	}
-	best := s.waiting.Best()
+	best, expiry := s.waiting.Best(), s.waiting.NextExpiry()
+	if h, first := s.heldFirst(); first {
+		best = h.Priority
+	}
+	for _, h := range s.held {
+		if expiry.IsZero() || !h.Expires.IsZero() && h.Expires.Before(expiry) {
+			expiry = h.Expires
+		}
+	}
 	if heartbeat {
 		best = connector.PrioritySession
 	}
-	return best, s.waiting.NextExpiry()
+	return best, expiry
+}
+
+// heldFirst returns the message that is held and goes next, if it goes before
+// those that wait.
+func (s *session) heldFirst() (m connector.Message, ok bool) {
+	if len(s.held) == 0 {
+		return m, false
+	}
+	m = s.held[len(s.held)-1]
+	best := s.waiting.Best()
+	return m, best == 0 || m.Priority <= best
+}
+
+// take returns the message whose turn it is. When it is a subscription for
+// market data of another type than was asked for last, the turn is that type's:
+// it is returned instead, and the message is held for a turn of its own.
+func (s *session) take() (m connector.Message, dataType string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if m, ok = s.heldFirst(); ok {
+			s.held = s.held[:len(s.held)-1]
+		} else if m, ok = s.waiting.Take(); !ok {
+			return m, "", false
+		}
+		sub, is := m.Request.(connector.Subscribe)
+		switch {
+		case !is:
+			return m, "", true
+		case s.unsent[m.ID]:
+			delete(s.unsent, m.ID)
+			s.passed(m, connector.OutcomeExpired, s.dialer.now())
+			continue
+		}
+		if f := sub.Feed.WithDefaults(); f.Kind == events.SubscribeQuotes && f.MarketDataType != s.dataType {
+			s.dataType, s.held = f.MarketDataType, append(s.held, m)
+			return m, s.dataType, true
+		}
+		delete(s.unsent, m.ID)
+		return m, "", true
+	}
 }
 
 // sendNext sends the message whose turn it is, if it did not expire meanwhile.
 func (s *session) sendNext(l *library) {
-	s.mu.Lock()
-	m, ok := s.waiting.Take()
-	s.mu.Unlock()
+	m, dataType, ok := s.take()
 	if !ok {
+		return
+	}
+	if dataType != "" {
+		l.client.ReqMarketDataType(dataTypeNumber(dataType))
 		return
 	}
 	now := s.dialer.now()
@@ -346,6 +438,12 @@ func (s *session) sendNext(l *library) {
 	case connector.CancelBars:
 		l.client.CancelHistoricalData(r.Of)
 		l.callbacks.bars.take(r.Of)
+	case connector.Subscribe:
+		l.callbacks.streams.add(m.ID, r)
+		subscribe(l.client, m.ID, r.Feed.WithDefaults())
+	case connector.Unsubscribe:
+		l.callbacks.streams.drop(r.Of)
+		unsubscribe(l.client, r.Of, r.Feed.Kind)
 	}
 	s.passed(m, connector.OutcomeSent, now)
 }

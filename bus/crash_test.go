@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writeUntilKilled(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(backfillDir); dir != "" {
+		fmt.Fprintln(os.Stderr, backfillUntilKilled(dir))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

@@ -17,17 +17,38 @@
 //
 //	for e, err := range log.Read(ctx, bus.Query{Connection: "main", Follow: true}) { ... }
 //
+// Data is beside the log: [Data] publishes what subscriptions bring on ib.data, and
+// keeps their bars in the stream IB_DATA.
+//
+//	data, err := bus.OpenData(ctx, nc, bus.DataOptions{})
+//	go data.Run(ctx)
+//	data.Publish("main", "aapl", tick)                         // now or never
+//	data.Keep("main", "aapl-bars", series, bar)                // until it is stored
+//	n, err := data.Store(ctx, "main", "aapl-bars", series, missed) // and waits for it
+//
 // Guarantees:
+//
 //   - An event whose Append returned nil is in the log, once, and survives the
 //     death of the process and of the machine: the server syncs every message.
+//
 //   - Of several writers only the one that claimed last can append. The others
 //     get [events.ErrSuperseded], and nothing of theirs is stored or shown.
+//
 //   - Two processes never share a store directory ([InUseError]).
+//
 //   - The log never drops an event to make room ([ErrFull]); only heartbeats
 //     expire.
+//
 //   - What JetStream may lose without a word (a truncated block file, a copied
 //     directory) shows as a difference between [Writer.Mark] and the log's head;
 //     what it knows it lost is in [Log.Damage].
+//
+//   - Who publishes or keeps data never waits, however slow server and subscribers
+//     are; what is dropped for that is counted, and no bar is before there are
+//     65536. Messages keep their order, bars theirs.
+//
+//   - A bar is in the stream once, by its time within its series, through restarts,
+//     kills, and a backfill that was cut off and is done again.
 //
 // # Non-obvious
 //
@@ -44,4 +65,10 @@
 //     the first such report, and Open returns it.
 //   - nats-server does not lock its directory. Two servers on one directory
 //     acknowledge events and lose them.
+//   - JetStream deduplicates bars by id for ten minutes. What is older is told by
+//     the bars themselves: a live bar is stored only if it is newer than all of its
+//     series, which the last message says in a header (Ib-Newest), and a backfill first
+//     reads which bars are stored. So the newest of a series needs one look.
+//   - The stream of bars drops the oldest to make room, and always has a limit:
+//     without one it could take the room that the log needs.
 package bus

@@ -40,10 +40,15 @@ const (
 // Log is the log of events: the stream IB_LOG. It may be used by many
 // goroutines.
 type Log struct {
-	nc           *nats.Conn
-	js           jetstream.JetStream
-	stream       jetstream.Stream
+	source
 	heartbeatTTL time.Duration
+}
+
+// source is a stream and the way to it.
+type source struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
 }
 
 // OpenLog opens the log that nc leads to, and creates it when there is none.
@@ -68,7 +73,7 @@ func openLog(ctx context.Context, nc *nats.Conn, o LogOptions) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{nc: nc, js: js, heartbeatTTL: o.HeartbeatTTL}
+	l := &Log{source{nc: nc, js: js}, o.HeartbeatTTL}
 	l.stream, err = js.Stream(ctx, events.Stream)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -84,18 +89,27 @@ func openLog(ctx context.Context, nc *nats.Conn, o LogOptions) (*Log, error) {
 
 // FindLog opens the log that nc leads to for reading, and does not create it.
 func FindLog(ctx context.Context, nc *nats.Conn) (*Log, error) {
+	s, err := findSource(ctx, nc, events.Stream, "log")
+	if err != nil {
+		return nil, err
+	}
+	return &Log{s, defaultHeartbeatTTL}, nil
+}
+
+// findSource returns a stream that exists; what is what it holds.
+func findSource(ctx context.Context, nc *nats.Conn, name, what string) (source, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return nil, fmt.Errorf("bus: find log: %w", err)
+		return source{}, fmt.Errorf("bus: find %s: %w", what, err)
 	}
-	stream, err := js.Stream(ctx, events.Stream)
+	stream, err := js.Stream(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
-		return nil, fmt.Errorf("bus: there is no log at %s: is it ibconn's bus? (%w)", nc.ConnectedUrlRedacted(), err)
+		return source{}, fmt.Errorf("bus: there is no %s at %s: is it ibconn's bus? (%w)", what, nc.ConnectedUrlRedacted(), err)
 	case err != nil:
-		return nil, fmt.Errorf("bus: find log: %w", err)
+		return source{}, fmt.Errorf("bus: find %s: %w", what, err)
 	}
-	return &Log{nc: nc, js: js, stream: stream, heartbeatTTL: defaultHeartbeatTTL}, nil
+	return source{nc, js, stream}, nil
 }
 
 func (l *Log) create(ctx context.Context, maxBytes int64) error {
@@ -144,15 +158,21 @@ func (l *Log) adopt(ctx context.Context, maxBytes int64) error {
 	if diff := differences(have, streamConfig(maxBytes)); len(diff) > 0 {
 		return fmt.Errorf("stream %s exists with other settings: %s; give ibconn a log of its own, or correct the stream", events.Stream, strings.Join(diff, ", "))
 	}
-	if maxBytes <= have.MaxBytes || have.MaxBytes <= 0 {
+	return l.raise(ctx, maxBytes)
+}
+
+// raise makes the stream's limit maxBytes, if it is lower.
+func (s *source) raise(ctx context.Context, maxBytes int64) error {
+	config := s.stream.CachedInfo().Config
+	if maxBytes <= config.MaxBytes || config.MaxBytes <= 0 {
 		return nil
 	}
-	have.MaxBytes = maxBytes
-	raised, err := l.js.UpdateStream(ctx, have)
+	config.MaxBytes = maxBytes
+	raised, err := s.js.UpdateStream(ctx, config)
 	if err != nil {
 		return fmt.Errorf("raise the size limit to %d bytes: %w", maxBytes, err)
 	}
-	l.stream = raised
+	s.stream = raised
 	return nil
 }
 
@@ -226,8 +246,8 @@ func (l *Log) Last(ctx context.Context) (uint64, error) {
 
 // newest returns the newest message on subject, which may contain wildcards, or
 // nil when there is none.
-func (l *Log) newest(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
-	m, err := l.stream.GetLastMsgForSubject(ctx, subject)
+func (s *source) newest(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+	m, err := s.stream.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}

@@ -20,6 +20,8 @@ type Query struct {
 	After      uint64              // only events above this stream sequence
 	Since      time.Time           // only events stored at or after this time
 	Follow     bool                // go on with new events as they are stored
+
+	headersOnly bool // the payloads are left out
 }
 
 // Entry is an event with its place in the stream, from which a reader can go
@@ -123,18 +125,18 @@ type message struct {
 
 // messages yields the messages on the given subjects that q selects. With
 // Follow, it survives the loss of its consumer.
-func (l *Log) messages(ctx context.Context, q Query, subjects []string) iter.Seq2[message, error] {
+func (s *source) messages(ctx context.Context, q Query, subjects []string) iter.Seq2[message, error] {
 	return func(yield func(message, error) bool) {
 		if len(subjects) == 0 {
 			return
 		}
 		q := q // each iteration begins anew
 		for {
-			err := l.consume(ctx, &q, subjects, yield)
+			err := s.consume(ctx, &q, subjects, yield)
 			if err == nil || q.Follow && ctx.Err() != nil {
 				return
 			}
-			if l.nc.IsClosed() {
+			if s.nc.IsClosed() {
 				yield(message{}, nats.ErrConnectionClosed)
 				return
 			}
@@ -152,16 +154,16 @@ func (l *Log) messages(ctx context.Context, q Query, subjects []string) iter.Seq
 // consume yields what one ordered consumer delivers, and keeps q.After at the
 // last message yielded. It returns nil at the end of what was selected, and
 // when the caller has had enough.
-func (l *Log) consume(ctx context.Context, q *Query, subjects []string, yield func(message, error) bool) error {
+func (s *source) consume(ctx context.Context, q *Query, subjects []string, yield func(message, error) bool) error {
 	var end uint64
 	if !q.Follow {
-		info, err := l.stream.Info(ctx)
+		info, err := s.stream.Info(ctx)
 		if err != nil {
 			return err
 		}
 		end = info.State.LastSeq
 	}
-	consumer, err := l.js.OrderedConsumer(ctx, events.Stream, consumerConfig(q, subjects))
+	consumer, err := s.stream.OrderedConsumer(ctx, consumerConfig(q, subjects))
 	if err != nil {
 		return err
 	}
@@ -214,6 +216,7 @@ func consumerConfig(q *Query, subjects []string) jetstream.OrderedConsumerConfig
 		FilterSubjects:    subjects,
 		InactiveThreshold: forgetAfter,
 		MaxResetAttempts:  resets,
+		HeadersOnly:       q.headersOnly,
 	}
 	switch {
 	case q.After > 0:

@@ -6,7 +6,8 @@ import "time"
 // ib.data.<connection>.<type>.<subscription>.
 type DataType string
 
-// The types. [Schema] has one for each, under [DataType.SchemaName].
+// The types. [Schema] has one for each, under "ib.data.<type>"; a partial bar has
+// that of a bar.
 const (
 	DataTick     DataType = "tick"     // one value of a quote changed: [Tick]
 	DataTrade    DataType = "trade"    // one trade: [Trade]
@@ -24,6 +25,12 @@ const (
 	DataStream = "IB_DATA"
 	// DataSubjects is all that subscriptions bring.
 	DataSubjects = "ib.data.>"
+	// HeaderSeries holds which series a stored bar is of: it tells subscriptions
+	// apart that have the same name one after the other.
+	HeaderSeries = "Ib-Series"
+	// HeaderNewest holds when the newest bar begins that was stored of the series
+	// so far, this one included.
+	HeaderNewest = "Ib-Newest"
 )
 
 // DataSubject is the subject of a subscription's data of a type. Each may be

@@ -188,75 +188,16 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	for _, typ := range Types() {
 		all[string(typ)] = src.eventSchema(t, New(typ))
 	}
-	for typ, d := range data() {
-		of := reflect.TypeOf(d).Elem()
-		s := src.schema(t, of)
-		s.Description = src.comments[of.Name()]
-		all[typ.SchemaName()] = s
+	for _, d := range data {
+		typ := reflect.TypeOf(d).Elem()
+		s := src.schema(t, typ)
+		s.Description = src.comments[typ.Name()]
+		all[schemaData+string(d.DataType())] = s
 	}
 	for name, s := range all {
 		s.Schema, s.ID, s.Title = "https://json-schema.org/draft/2020-12/schema", SchemaURI(Type(name)), name
 	}
 	return all
-}
-
-// data holds one message of each type on ib.data, with every field set.
-func data() map[DataType]Datum {
-	arrival := Arrival{At: wireTime, N: 7}
-	greeks := Greeks{
-		ImpliedVolatility: "0.25", Delta: "-0.5", OptionPrice: "1.25", PVDividend: "0.01", Gamma: "0.02", Vega: "0.3", Theta: "-0.04", UnderlyingPrice: "150.5",
-	}
-	bar := Bar{
-		Time: "2026-11-23T09:14:55Z", Open: "1", High: "2", Low: "0.5", Close: "1.5", Volume: "1200", WAP: "1.25", Count: 17,
-		Issues: []BarIssue{IssueHole}, Severity: SeverityWarning,
-	}
-	provisional := bar
-	provisional.Provisional = true
-	return map[DataType]Datum{
-		DataTick:     &Tick{Arrival: arrival, Field: "bid", Type: 1, Price: "150.25", Size: "3", Value: "1795425288", Flags: []string{"can_auto_execute"}, Model: &greeks},
-		DataTrade:    &Trade{Arrival: arrival, Time: wireTime, Price: "150.25", Size: "100", Exchange: "ARCA", Conditions: "T", Flags: []string{"unreported"}},
-		DataBidAsk:   &BidAsk{Arrival: arrival, Time: wireTime, Bid: "150.25", Ask: "150.26", BidSize: "3", AskSize: "4", Flags: []string{"bid_past_low"}},
-		DataMidpoint: &Midpoint{Arrival: arrival, Time: wireTime, Price: "150.255"},
-		DataBar:      &BarData{At: wireTime, BarSize: "5 secs", What: "TRADES", Backfill: true, Bar: bar},
-		DataPartial:  &BarData{At: wireTime, BarSize: "5 secs", What: "TRADES", Backfill: true, Bar: provisional},
-	}
-}
-
-func TestDataFitsItsSchemaAndMayGrow(t *testing.T) {
-	all := data()
-	for _, typ := range DataTypes {
-		d := all[typ]
-		if d == nil {
-			t.Fatalf("there is no message of type %s", typ)
-		}
-		b, err := json.Marshal(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, o := resolve(t, typ.SchemaName()), object(t, b)
-		for field := range s.Schema().Properties {
-			if _, set := o[field]; !set && (typ != DataBar || field != "provisional") {
-				t.Errorf("%s is %s, without the %s of its schema", typ, b, field)
-			}
-		}
-		if err := s.Validate(o); err != nil {
-			t.Errorf("%s does not fit its schema: %v", b, err)
-		}
-		o["added_later"] = true
-		if err := s.Validate(o); err != nil {
-			t.Errorf("%s with a field added later does not fit its schema: %v", typ, err)
-		}
-		for _, name := range s.Schema().Required {
-			o := object(t, b)
-			delete(o, name)
-			if s.Validate(o) == nil {
-				t.Errorf("%s without %s fits its schema", typ, name)
-			}
-		}
-		if d.DataType() != typ {
-			t.Errorf("the type of %s is %s", b, d.DataType())
-		}
-	}
 }
 
 func TestSchemasAreThoseOfTheTypes(t *testing.T) {
@@ -413,6 +354,62 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 	}
 	if answer.Validate(map[string]any{"status": "accepted"}) == nil {
 		t.Error("an answer without ok fits its schema")
+	}
+}
+
+var full = Bar{
+	Time: "2026-11-25", Open: "1", High: "2", Low: "3", Close: "4", Volume: "5", WAP: "6", Count: 7,
+	Issues: []BarIssue{IssueOHLCOrder}, Severity: SeverityError,
+}
+
+// data has a full message of each type, and the least one.
+var data = []Datum{
+	&Tick{Arrival: Arrival{wireTime, 1}, Field: "model_option", Type: 13, Price: "1", Size: "2", Value: "3", Flags: []string{"pre_open"}, Model: &Greeks{"1", "2", "3", "4", "5", "6", "7", "8"}},
+	&Tick{},
+	&Trade{Arrival: Arrival{wireTime, 1}, Time: wireTime, Price: "1", Size: "2", Exchange: "NASDAQ", Conditions: "T", Flags: []string{"unreported"}},
+	&Trade{},
+	&BidAsk{Arrival: Arrival{wireTime, 1}, Time: wireTime, Bid: "1", Ask: "2", BidSize: "3", AskSize: "4", Flags: []string{"bid_past_low"}},
+	&BidAsk{},
+	&Midpoint{Arrival: Arrival{wireTime, 1}, Time: wireTime, Price: "1"},
+	&Midpoint{},
+	&BarData{At: wireTime, BarSize: "1 min", What: "TRADES", Backfill: true, Bar: full},
+	&BarData{},
+}
+
+func TestDataFitsItsSchemaAndMayGrow(t *testing.T) {
+	for _, d := range data {
+		b, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, o := resolve(t, schemaData+string(d.DataType())), object(t, b)
+		if err := s.Validate(o); err != nil {
+			t.Errorf("%s does not fit its schema: %v", b, err)
+		}
+		o["added_later"] = true
+		if err := s.Validate(o); err != nil {
+			t.Errorf("%s with a field added later does not fit its schema: %v", b, err)
+		}
+		for _, name := range s.Schema().Required {
+			o := object(t, b)
+			delete(o, name)
+			if s.Validate(o) == nil {
+				t.Errorf("%s without %s fits its schema", b, name)
+			}
+		}
+		for name := range s.Schema().Properties {
+			o := object(t, b)
+			o[name] = nil
+			if s.Validate(o) == nil {
+				t.Errorf("%s with null for %s fits its schema", b, name)
+			}
+		}
+	}
+	names := SchemaNames()
+	for _, d := range DataTypes {
+		if slices.Contains(names, schemaData+string(d)) == (d == DataPartial) {
+			t.Errorf("the schemas are %v, want one of %s but if it is partial", names, d)
+		}
 	}
 }
 

@@ -282,12 +282,12 @@ func (l *life) subscribe(text string, kind events.SubscriptionKind, more ...func
 	for _, m := range more {
 		m(&req)
 	}
-	return l.Handle(l.Context(), events.VerbSubscribe, req)
+	return l.Handle(l.Context(), events.VerbSubscribe, req, nil)
 }
 
 func (l *life) cancel(req events.Request) events.Answer {
 	l.Helper()
-	return l.Handle(l.Context(), events.VerbCancel, req)
+	return l.Handle(l.Context(), events.VerbCancel, req, nil)
 }
 
 func (l *life) wantStatus(name string, status events.SubscriptionStatus) events.Subscription {

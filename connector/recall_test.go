@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -37,7 +38,7 @@ func TestCallersOfTheSameQueryShareARequest(t *testing.T) {
 		var all sync.WaitGroup
 		for range 2 {
 			all.Go(func() {
-				if a := l.history("60 S", "5 secs", 10*time.Second); !a.OK || !slices.Equal(a.Bars, oneBar) {
+				if a := l.history("60 S", "5 secs", 10*time.Second); !a.OK || !reflect.DeepEqual(a.Bars, oneBar) {
 					t.Errorf("who waits is answered %+v, want the bars", a.Error)
 				}
 			})
@@ -162,7 +163,7 @@ func TestASmallQueryIsStreamedToo(t *testing.T) {
 		req := query(t, "AAPL", "1 D", "5 mins", 0)
 		req.Stream = true
 		replies := l.streamed(req)
-		if last := replies[len(replies)-1]; len(replies) != 3 || replies[1].Part != 1 || !slices.Equal(replies[1].Bars, oneBar) ||
+		if last := replies[len(replies)-1]; len(replies) != 3 || replies[1].Part != 1 || !reflect.DeepEqual(replies[1].Bars, oneBar) ||
 			last.Status != events.StatusCompleted || last.Parts != 1 || last.BarCount != 1 || last.Query == "" {
 			t.Errorf("the replies are %+v, want a part and an end", replies)
 		}

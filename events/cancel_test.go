@@ -13,10 +13,12 @@ func TestCancelTakesAQuery(t *testing.T) {
 		t.Errorf("ParseRequest = %+v, %v", r, err)
 	}
 	for payload, want := range map[string]string{
-		``:              lead + "query is missing: want the id of a history that is under way",
-		`{"query":""}`:  lead + "query is missing: want the id of a history that is under way",
-		`{"query":7}`:   lead + "query: want a JSON string",
-		`{"wait":"2m"}`: lead + `wait "2m": want 0s to 1m0s`,
+		``:                                 lead + "want one of subscription, the name of one that the command subscriptions lists, and query, the id of a history that is under way",
+		`{"query":""}`:                     lead + "want one of subscription, the name of one that the command subscriptions lists, and query, the id of a history that is under way",
+		`{"query":"a","subscription":"b"}`: lead + "want one of subscription, the name of one that the command subscriptions lists, and query, the id of a history that is under way",
+		`{"query":"a","all":true}`:         lead + "caller and all are for a subscription, not for a query",
+		`{"query":7}`:                      lead + "query: want a JSON string",
+		`{"wait":"2m"}`:                    lead + `wait "2m": want 0s to 1m0s`,
 		`{"query":"` + strings.Repeat("é", MaxIDLength+1) + `"}`: lead + "query of 65 characters: want at most 64",
 	} {
 		if r, err := VerbCancel.ParseRequest([]byte(payload)); err == nil || err.Error() != want || r != (Request{}) {

@@ -46,7 +46,14 @@ func DataSubject(c ConnectionID, t DataType, subscription string) string {
 type Datum interface {
 	// DataType returns the message's type.
 	DataType() DataType
+	isDatum()
 }
+
+func (*Tick) isDatum()     {}
+func (*Trade) isDatum()    {}
+func (*BidAsk) isDatum()   {}
+func (*Midpoint) isDatum() {}
+func (*BarData) isDatum()  {}
 
 // Arrival is what every datum has.
 type Arrival struct {

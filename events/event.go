@@ -68,9 +68,10 @@ type Event interface {
 	check() error
 }
 
-// StateEvent is an event of [KindState], or one of a subscription that may move the condition. It carries where the connection
-// stands once the event has been applied, so that a subscriber who sees only
-// this one message knows the outcome without folding anything.
+// StateEvent is an event of [KindState], or one of [KindSubscription] that may
+// move the condition. It carries where the connection stands once the event has
+// been applied, so that a subscriber who sees only this one message knows the
+// outcome without folding anything.
 type StateEvent interface {
 	Event
 	// After returns the standing inside the event, for the writer to fill in

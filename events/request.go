@@ -110,9 +110,10 @@ type Request struct {
 	Priority SubscriptionPriority `json:"priority,omitempty"`
 	// DarkAfter is how long its data may stay away while its market is open,
 	// before that is told, and it is placed again: a Go duration, 5s to 24h.
+	// Without it that is as long as its kind has.
 	DarkAfter DarkAfter `json:"dark_after,omitzero"`
-	// Caller is who subscribes or cancels; [DefaultCaller] where it is not said. A
-	// token as the name. Each counts once.
+	// Caller is who subscribes or cancels: a token as the name; without it
+	// "default". Each counts once, and a subscription has at most 100.
 	Caller string `json:"caller,omitempty"`
 	// Subscription is the name of the one to cancel, and All says that it is, for
 	// whoever wants it.
@@ -293,6 +294,7 @@ func parseRequest(v Verb, payload []byte) (r Request, err error) {
 			field{"name", &r.Name}, field{"priority", &r.Priority}, field{"dark_after", &r.DarkAfter}, field{"caller", &r.Caller})
 	case VerbCancel:
 		fields = append(fields, field{"query", &r.Query}, field{"subscription", &r.Subscription}, field{"caller", &r.Caller}, field{"all", &r.All})
+	default:
 	}
 	if err := parseObject(payload, fields); err != nil {
 		return r, err
@@ -448,13 +450,12 @@ type Answer struct {
 	NextAt     time.Time `json:"next_at,omitzero"`     // when IB's rules let the next of them go, as far as can be known, where it waits for that
 	ExpectedAt time.Time `json:"expected_at,omitzero"` // when they let the last one go, as far as can be known
 
-	// Subscription is in the answers to subscribe and cancel, as it stands; and
-	// Subscriptions in that to subscriptions, in the order of their names. Hours
-	// are left out. Subjects is where the data of the one comes.
+	// The next are in the answers to subscribe, cancel and subscriptions. Hours
+	// are left out of them.
 
-	Subscription  *Subscription  `json:"subscription,omitempty"`
-	Subjects      []string       `json:"subjects,omitempty"`
-	Subscriptions []Subscription `json:"subscriptions,omitzero"`
+	Subscription  *Subscription  `json:"subscription,omitempty"` // the one that the command was about, as it stands
+	Subjects      []string       `json:"subjects,omitempty"`     // where its data comes
+	Subscriptions []Subscription `json:"subscriptions,omitzero"` // all, in the order of their names
 
 	// The rest is in the answer to status only, but for the time.
 

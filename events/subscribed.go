@@ -15,11 +15,11 @@ func (s State) Subscribed(name string) (Subscription, bool) {
 	return s.Subscriptions[i], true
 }
 
-// Placed returns the subscription that stands under a request id in the present
-// session.
+// Placed returns the subscription that was placed under a request id in the
+// present session.
 func (s State) Placed(id int64) (Subscription, bool) {
 	for _, sub := range s.Subscriptions {
-		if sub.RequestID == id && sub.Attempt == s.Attempt.Number {
+		if sub.RequestID == id && sub.Attempt == s.Attempt.Number && !sub.PlacedAt.IsZero() {
 			return sub, true
 		}
 	}
@@ -28,24 +28,24 @@ func (s State) Placed(id int64) (Subscription, bool) {
 
 func compareName(s Subscription, name string) int { return strings.Compare(s.Name, name) }
 
-// Subjects returns where s delivers its data.
-func (s Subscription) Subjects(c ConnectionID) []string {
-	switch s.Feed.Kind {
+// Subjects returns where sub delivers its data.
+func (sub Subscription) Subjects(c ConnectionID) []string {
+	switch sub.Feed.Kind {
 	case SubscribeQuotes:
-		return []string{DataSubject(c, DataTick, s.Name)}
+		return []string{DataSubject(c, DataTick, sub.Name)}
 	case SubscribeTrades:
-		switch s.Feed.What {
+		switch sub.Feed.What {
 		case "BidAsk":
-			return []string{DataSubject(c, DataBidAsk, s.Name)}
+			return []string{DataSubject(c, DataBidAsk, sub.Name)}
 		case "MidPoint":
-			return []string{DataSubject(c, DataMidpoint, s.Name)}
+			return []string{DataSubject(c, DataMidpoint, sub.Name)}
 		}
-		return []string{DataSubject(c, DataTrade, s.Name)}
+		return []string{DataSubject(c, DataTrade, sub.Name)}
 	case SubscribeHistoryBars:
-		return []string{DataSubject(c, DataBar, s.Name), DataSubject(c, DataPartial, s.Name)}
+		return []string{DataSubject(c, DataBar, sub.Name), DataSubject(c, DataPartial, sub.Name)}
 	case SubscribeBars:
 	}
-	return []string{DataSubject(c, DataBar, s.Name)}
+	return []string{DataSubject(c, DataBar, sub.Name)}
 }
 
 // subscribed applies an event of [KindSubscription].
@@ -77,7 +77,7 @@ func (s State) subscribed(r Recorded) State {
 		return s.with(e.Subscription, func(sub *Subscription) {
 			sub.stand(SubscriptionPlaced, r.Time)
 			sub.RequestID, sub.Attempt, sub.PlacedAt, sub.LiveAt = e.RequestID, e.Attempt, r.Time, zeroTime
-			sub.Code, sub.Message, sub.RetryAt = 0, "", zeroTime
+			sub.RetryAt = zeroTime
 		})
 	case *SubscriptionDelivered:
 		return s.with(e.Subscription, func(sub *Subscription) {
@@ -95,7 +95,8 @@ func (s State) subscribed(r Recorded) State {
 	case *SubscriptionRefused:
 		return s.with(e.Subscription, func(sub *Subscription) {
 			sub.stand(SubscriptionFailed, r.Time)
-			sub.Code, sub.Message, sub.Tries, sub.RetryAt = e.Code, e.Message, e.Tries, e.RetryAt
+			sub.Code, sub.Class, sub.Message = e.Code, e.Class, e.Message
+			sub.Tries, sub.RetryAt = e.Tries, e.RetryAt
 		})
 	case *SubscriptionHours:
 		return s.with(e.Subscription, func(sub *Subscription) { sub.Hours = e.Hours })
@@ -105,16 +106,17 @@ func (s State) subscribed(r Recorded) State {
 		return s.with(e.Subscription, func(sub *Subscription) { sub.Gaps = withoutGap(sub.Gaps, e.From, e.To) })
 	case *GapUnfillable:
 		return s.with(e.Subscription, func(sub *Subscription) { sub.Gaps = withoutGap(sub.Gaps, e.From, e.To) })
+	default:
+		return s
 	}
-	return s
 }
 
 func (s State) added(r Recorded, e *SubscriptionAdded) State {
+	s.Recent = remember(s.Recent, ofSubscription(r, e.CommandID, VerbSubscribe, e.Subscription))
 	i, found := slices.BinarySearchFunc(s.Subscriptions, e.Subscription, compareName)
 	if found {
 		return s
 	}
-	s.Recent = remember(s.Recent, ofSubscription(r, e.CommandID, VerbSubscribe, e.Subscription))
 	s.Subscriptions = slices.Insert(slices.Clone(s.Subscriptions), i, Subscription{
 		Name: e.Subscription, Feed: e.Feed, Asked: e.Asked, Callers: []string{e.Caller},
 		Priority: e.Priority, DarkAfter: e.DarkAfter, WantedAt: r.Time, AddedSeq: r.Sequence,
@@ -139,10 +141,12 @@ func (s State) with(name string, change func(*Subscription)) State {
 	return s
 }
 
+// stand leaves what was said of another status behind.
 func (sub *Subscription) stand(status SubscriptionStatus, at time.Time) {
 	if sub.Status != status {
 		sub.Status, sub.Since = status, at
 	}
+	sub.Code, sub.Class, sub.Message = 0, "", ""
 }
 
 // unplaced is for when no session has any of them.
@@ -155,12 +159,12 @@ func unplaced(subs []Subscription, at time.Time) []Subscription {
 		sub := &subs[i]
 		sub.stand(SubscriptionWanted, at)
 		sub.Attempt, sub.PlacedAt, sub.LiveAt = 0, zeroTime, zeroTime
-		sub.Code, sub.Message, sub.Tries, sub.RetryAt = 0, "", 0, zeroTime
+		sub.Tries, sub.RetryAt = 0, zeroTime
 	}
 	return subs
 }
 
-// withGap adds g; what it touches becomes one with it.
+// withGap adds g; what it touches becomes one with it, found when g was.
 func withGap(gaps []Gap, g Gap) []Gap {
 	var all []Gap
 	for _, old := range gaps {
@@ -193,21 +197,79 @@ func withoutGap(gaps []Gap, from, to time.Time) []Gap {
 // share one.
 const maxNamed = 5
 
-// subscriptionReasons says which subscriptions are not well.
+// subscriptionReasons says which subscriptions are not well: first those that
+// failed.
 func (s State) subscriptionReasons() []Reason {
 	var all []Reason
 	for _, status := range []SubscriptionStatus{SubscriptionFailed, SubscriptionDark} {
 		var some []Reason
 		for _, sub := range s.Subscriptions {
 			if sub.Status == status {
-				some = append(some, Reason{Level: LevelSubscription, What: string(status), Name: sub.Name, Since: sub.Since})
+				some = append(some, Reason{
+					Level: LevelSubscription, What: string(status), Name: sub.Name, Since: sub.Since, Attribution: s.attribute(sub),
+				})
 			}
 		}
 		if len(some) > maxNamed {
-			first := slices.MinFunc(some, func(a, b Reason) int { return a.Since.Compare(b.Since) })
-			some = []Reason{{Level: LevelSubscription, What: string(status), Name: count(len(some), "subscription"), Since: first.Since}}
+			some = []Reason{together(some)}
 		}
 		all = append(all, some...)
 	}
 	return all
+}
+
+// together makes one of several reasons, which say the same of different
+// subscriptions: as old as the oldest, and somebody's fault where all are.
+func together(some []Reason) Reason {
+	one := slices.MinFunc(some, func(a, b Reason) int { return a.Since.Compare(b.Since) })
+	one.Name = count(len(some), "subscription")
+	if slices.ContainsFunc(some, func(r Reason) bool { return r.Attribution != one.Attribution }) {
+		one.Attribution = ""
+	}
+	return one
+}
+
+// attribute says whose fault it is that sub is not well, as far as that is known.
+func (s State) attribute(sub Subscription) Attribution {
+	if sub.Status == SubscriptionFailed {
+		return sub.refusedBy()
+	}
+	switch {
+	case !s.Session.StaleSince.IsZero():
+		return AttributionGateway
+	case s.Link.Status == LinkDown || s.Link.Unproven:
+		return AttributionLink
+	case !s.Competing.Since.IsZero():
+		return AttributionCompeting
+	case slices.ContainsFunc(s.Farms, sub.Feed.starvedBy):
+		return AttributionFarm
+	}
+	return ""
+}
+
+// refusedBy says whose fault a refusal is.
+func (sub Subscription) refusedBy() Attribution {
+	switch sub.Class {
+	case ClassLinkLost:
+		return AttributionLink
+	case ClassFarmDown:
+		return AttributionFarm
+	case ClassCompeting:
+		return AttributionCompeting
+	case ClassPacing, ClassCapacity, ClassRequestInvalid, ClassEntitlement, ClassSubDeadPerm:
+		return AttributionOurs
+	case "": // it could not even be sent
+		return AttributionOurs
+	default:
+		return ""
+	}
+}
+
+// starvedBy says whether a farm that is down may be why no data of f comes. IB
+// does not say which of its farms a contract's data comes from.
+func (f Feed) starvedBy(farm FarmState) bool {
+	if farm.Status != FarmDown {
+		return false
+	}
+	return farm.Kind == FarmMarketData || farm.Kind == FarmHistorical && f.Kind == SubscribeHistoryBars
 }

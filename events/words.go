@@ -115,8 +115,9 @@ func say(r Recorded) string {
 		return sayCommand(e.Verb, e.CommandID, "failed after "+e.Took.String()) + with(": ", e.Message)
 	case *Unknown:
 		return string(e.Name)
+	default:
+		return saySubscription(r)
 	}
-	return saySubscription(r)
 }
 
 func saySubscription(r Recorded) string {
@@ -149,8 +150,9 @@ func saySubscription(r Recorded) string {
 			only(e.Missing > 0, fmt.Sprintf(", IB does not have %d", e.Missing))
 	case *GapUnfillable:
 		return fmt.Sprintf("subscription %s: the gap from %s to %s stays", e.Subscription, clock(e.From), clock(e.To)) + with(": ", e.Message)
+	default:
+		return "no event"
 	}
-	return "no event"
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
@@ -390,9 +392,17 @@ func SeverityOf(r Recorded) Severity {
 		if e.Misses > 0 { // otherwise other messages came, which is life enough
 			return SeverityWarning
 		}
-	case *SubscriptionFellSilent, *SubscriptionRefused, *GapDetected:
+	case *SubscriptionFellSilent, *GapDetected:
+		return SeverityWarning
+	case *SubscriptionRefused:
+		if e.RetryAt.IsZero() {
+			return SeverityError
+		}
 		return SeverityWarning
 	case *GapUnfillable:
+		if e.Code == ErrorNoData { // IB has nothing that could be lost
+			return SeverityWarning
+		}
 		return SeverityError
 	case *SessionStale, *ClockJumped, *PortChanged, *CommandRejected, *CommandFailed:
 		return SeverityWarning

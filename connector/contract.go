@@ -97,6 +97,9 @@ func (l *loop) hear(in Input) bool {
 		return false
 	}
 	_, l.requests.passedTime = l.clock().Now()
+	if attempt == l.running {
+		l.hearOfFeeds(in)
+	}
 	return attempt == l.running && l.requests.hear(l.state, in, l.wallNow())
 }
 

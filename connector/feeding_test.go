@@ -290,7 +290,7 @@ func (l *life) cancel(req events.Request) events.Answer {
 	return l.Handle(l.Context(), events.VerbCancel, req, nil)
 }
 
-func (l *life) wantStatus(name string, status events.SubscriptionStatus) events.Subscription {
+func (l *life) wantStatus(name string, status events.SubscriptionStatus) *events.Subscription {
 	l.Helper()
 	sub, ok := l.State().Subscribed(name)
 	if !ok || sub.Status != status {
@@ -807,7 +807,7 @@ func TestNoSubscriptionIsLostOverManyRestarts(t *testing.T) {
 				l.begin(newFeedingRunner(store, g, shelf))
 			}
 			live := func(s events.State) bool {
-				return len(s.Subscriptions) == n && !slices.ContainsFunc(s.Subscriptions, func(sub events.Subscription) bool { return sub.Status != events.SubscriptionLive })
+				return len(s.Subscriptions) == n && !slices.ContainsFunc(s.Subscriptions, func(sub *events.Subscription) bool { return sub.Status != events.SubscriptionLive })
 			}
 			if !l.until(live) {
 				t.Fatalf("restart %d: the run ended with %v", i, l.err)

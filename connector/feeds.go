@@ -10,12 +10,44 @@ import (
 // feeds is what the loop knows of subscriptions and is not on record: what the
 // session that runs has of them, and where their bars stand.
 type feeds struct {
-	placed   map[int64]events.Feed // in the hands of the session that runs, by request id
+	placed   map[int64]placement // in the hands of the session that runs, by request id
 	openings openings
 	bars     map[string]*series
 	filling  filling
 	learning learning
 	jumped   time.Time // when the clock last jumped: nothing counts as silent before that
+}
+
+// placement is a subscription in the hands of a session.
+type placement struct {
+	feed   events.Feed
+	ledger *Ledger // of the gateway
+	slot   *slot   // its place there, of bars that are kept up to date; else nil
+}
+
+// slotOf is where bars that are kept up to date count in the ledger.
+func slotOf(f events.Feed) *slot {
+	q := query{contract: f.Contract, bars: events.BarQuery{Duration: f.Duration, BarSize: f.BarSize, What: f.What, RTH: f.RTH}}
+	return q.place()
+}
+
+// take counts p where IB's rules do.
+func (p *placement) take(now time.Duration) {
+	switch {
+	case p.ledger == nil:
+	case p.feed.Kind == events.SubscribeBars:
+		p.ledger.tookBars(now)
+	case p.feed.Kind == events.SubscribeHistoryBars:
+		p.slot = slotOf(p.feed)
+		p.ledger.tookKept(p.slot, now)
+	}
+}
+
+// leave says that the gateway has it no more.
+func (p placement) leave(now time.Duration) {
+	if p.slot != nil {
+		p.ledger.answered(p.slot, now)
+	}
 }
 
 // place makes the session have what the state says that is placed: what it has
@@ -24,7 +56,7 @@ func (l *loop) place(now time.Time) {
 	if l.session == nil || len(l.state.Subscriptions) == 0 && len(l.feeds.placed) == 0 {
 		return
 	}
-	var fresh []events.Subscription
+	var fresh []*events.Subscription
 	wanted := make(map[int64]bool, len(l.state.Subscriptions))
 	for _, sub := range l.state.Subscriptions {
 		if sub.Attempt != l.running || sub.Status == events.SubscriptionFailed {
@@ -36,18 +68,19 @@ func (l *loop) place(now time.Time) {
 		}
 	}
 	for _, id := range unwanted(l.feeds.placed, wanted) {
-		l.session.Send(Message{ID: l.requests.nextID(), Priority: PriorityCancel, Request: Unsubscribe{Of: id, Feed: l.feeds.placed[id]}})
+		p := l.feeds.placed[id]
+		l.session.Send(Message{ID: l.requests.nextID(), Priority: PriorityCancel, Request: Unsubscribe{Of: id, Feed: p.feed}})
+		p.leave(l.requests.passedTime)
 		delete(l.feeds.placed, id)
 	}
-	slices.SortFunc(fresh, func(a, b events.Subscription) int { return int(a.RequestID - b.RequestID) })
+	slices.SortFunc(fresh, func(a, b *events.Subscription) int { return int(a.RequestID - b.RequestID) })
 	for _, sub := range fresh {
-		if sub.Feed.Kind == events.SubscribeBars && l.requests.queries.ledger != nil {
-			l.requests.queries.ledger.tookBars(l.requests.passedTime)
-		}
+		p := placement{feed: sub.Feed, ledger: l.requests.queries.ledger}
+		p.take(l.requests.passedTime)
 		if l.feeds.placed == nil {
-			l.feeds.placed = make(map[int64]events.Feed)
+			l.feeds.placed = make(map[int64]placement)
 		}
-		l.feeds.placed[sub.RequestID] = sub.Feed
+		l.feeds.placed[sub.RequestID] = p
 		l.session.Send(Message{
 			ID: sub.RequestID, Priority: PriorityRestore,
 			Request: Subscribe{Name: sub.Name, Feed: sub.Feed, Quiet: l.Policy.darkAfter(sub)},
@@ -56,7 +89,7 @@ func (l *loop) place(now time.Time) {
 }
 
 // unwanted returns the ids of what is placed and not wanted, in order.
-func unwanted(placed map[int64]events.Feed, wanted map[int64]bool) []int64 {
+func unwanted(placed map[int64]placement, wanted map[int64]bool) []int64 {
 	var ids []int64
 	for id := range placed {
 		if !wanted[id] {
@@ -68,7 +101,7 @@ func unwanted(placed map[int64]events.Feed, wanted map[int64]bool) []int64 {
 }
 
 // heardOf is when data last came for a subscription since it was placed.
-func (l *loop) heardOf(sub events.Subscription) time.Time {
+func (l *loop) heardOf(sub *events.Subscription) time.Time {
 	if l.session == nil || sub.Attempt != l.running {
 		return time.Time{}
 	}
@@ -99,23 +132,53 @@ func (l *loop) quiet(now time.Time) (all []Quiet, look time.Time) {
 }
 
 // held returns until when IB's rules on real-time bars and on history keep
-// subscriptions from being placed.
-func (l *loop) held(now time.Time) map[string]time.Time {
-	ledger := l.requests.queries.ledger
-	if ledger == nil || len(l.state.Subscriptions) == 0 {
+// subscriptions from being placed that were to be placed now.
+func (l *loop) held(quiet []Quiet, now time.Time) (held map[string]time.Time) {
+	ledger, passed := l.requests.queries.ledger, l.requests.passedTime
+	if ledger == nil || !placeable(l.state) {
 		return nil
 	}
-	bars := now.Add(ledger.barsAt(l.requests.passedTime) - l.requests.passedTime)
-	if !bars.After(now) {
-		return nil
-	}
-	held := make(map[string]time.Time)
 	for _, sub := range l.state.Subscriptions {
-		if sub.Feed.Kind == events.SubscribeBars {
-			held[sub.Name] = bars
+		kind := sub.Feed.Kind
+		if kind != events.SubscribeBars && kind != events.SubscribeHistoryBars || l.Policy.toPlace(l.state, sub, Woke{Quiet: quiet}, now) == "" {
+			continue
+		}
+		at := passed
+		if kind == events.SubscribeBars {
+			at = ledger.barsAt(passed)
+		} else {
+			at = ledger.keptAt(slotOf(sub.Feed), passed)
+		}
+		if at > passed {
+			if held == nil {
+				held = make(map[string]time.Time)
+			}
+			held[sub.Name] = now.Add(at - passed)
 		}
 	}
 	return held
+}
+
+// hearOfFeeds takes what concerns IB's rules of the news of subscriptions.
+func (l *loop) hearOfFeeds(in Input) {
+	switch in := in.(type) {
+	case Passed:
+		p, ok := l.feeds.placed[in.ID]
+		if !ok || p.slot == nil {
+			return
+		}
+		if in.Outcome == OutcomeSent {
+			p.ledger.sent(p.slot, l.requests.passedTime)
+		} else {
+			p.ledger.unsent(p.slot)
+		}
+	case Noticed:
+		p, ok := l.feeds.placed[in.RequestID]
+		if ok && p.ledger != nil && events.ReadNotice(in.Code, in.Message).Class == events.ClassPacing {
+			p.ledger.violated(l.requests.passedTime)
+		}
+	default:
+	}
 }
 
 // wakeFeeds returns when something is due for subscriptions.
@@ -123,9 +186,9 @@ func (l *loop) wakeFeeds(now time.Time) time.Time {
 	if len(l.state.Subscriptions) == 0 {
 		return time.Time{}
 	}
-	_, at := l.quiet(now)
+	quiet, at := l.quiet(now)
 	if placeable(l.state) {
-		held := l.held(now)
+		held := l.held(quiet, now)
 		for _, sub := range l.state.Subscriptions {
 			switch {
 			case sub.Attempt != l.state.Attempt.Number:
@@ -142,6 +205,9 @@ func (l *loop) wakeFeeds(now time.Time) time.Time {
 
 // endFeeds forgets what a session had.
 func (l *loop) endFeeds() {
+	for _, p := range l.feeds.placed {
+		p.leave(l.requests.passedTime)
+	}
 	l.feeds.placed = nil
 	for _, b := range l.feeds.bars {
 		b.open = nil
@@ -162,7 +228,7 @@ type opening struct {
 // maxOpenings is how many texts are remembered.
 const maxOpenings = 4 * events.MaxSubscriptions
 
-func (o *openings) hours(sub events.Subscription) events.Hours {
+func (o *openings) hours(sub *events.Subscription) events.Hours {
 	key := opening{sub.Hours, sub.Feed.RTH}
 	if h, ok := o.read[key]; ok {
 		return h
@@ -190,7 +256,7 @@ const unknownFor = 24 * time.Hour
 // at returns from when on a subscription's market has been open, and zero where it
 // is closed, and then when it is to be looked at again. One of which nothing is
 // known counts as open: better a false alarm than none.
-func (o *openings) at(sub events.Subscription, now time.Time) (since, next time.Time) {
+func (o *openings) at(sub *events.Subscription, now time.Time) (since, next time.Time) {
 	h := o.hours(sub)
 	open, known := h.Open(now)
 	if !open && !known {
@@ -212,13 +278,13 @@ func (o *openings) at(sub events.Subscription, now time.Time) (since, next time.
 }
 
 // closed says whether nothing of a stretch of time is known to be open.
-func (o *openings) closed(sub events.Subscription, from, to time.Time) bool {
+func (o *openings) closed(sub *events.Subscription, from, to time.Time) bool {
 	open, known := o.hours(sub).OpenWithin(from, to)
 	return known && !open
 }
 
 // barsWithin returns how many bars of a stretch of time fall into known hours.
-func (o *openings) barsWithin(sub events.Subscription, from, to time.Time) int {
+func (o *openings) barsWithin(sub *events.Subscription, from, to time.Time) int {
 	span, n := sub.Feed.BarSpan(), 0
 	for _, s := range o.hours(sub).Sessions() {
 		if within := earliest(s.To, to).Sub(latest(s.From, from)); within > 0 {

@@ -40,7 +40,7 @@ type series struct {
 
 // seriesOf names the series of a subscription: one that is added anew under the
 // same name begins another.
-func seriesOf(sub events.Subscription) string { return strconv.FormatUint(sub.AddedSeq, 10) }
+func seriesOf(sub *events.Subscription) string { return strconv.FormatUint(sub.AddedSeq, 10) }
 
 // barsCame takes bars of a subscription: it hands them on, and finds what is
 // missing between them.
@@ -70,7 +70,7 @@ func (l *loop) barsCame(in BarsCame) error {
 
 // seriesOf returns where the bars of sub stand. What was delivered before this
 // process is what the bus has of it.
-func (l *loop) seriesOf(sub events.Subscription) *series {
+func (l *loop) seriesOf(sub *events.Subscription) *series {
 	name := seriesOf(sub)
 	if s := l.feeds.bars[sub.Name]; s != nil && s.name == name {
 		return s
@@ -93,13 +93,13 @@ func (l *loop) seriesOf(sub events.Subscription) *series {
 	return s
 }
 
-func (l *loop) checkOf(sub events.Subscription) *events.BarCheck {
+func (l *loop) checkOf(sub *events.Subscription) *events.BarCheck {
 	return events.NewBarCheck(sub.Feed.BarSpan(), sub.Feed.What, l.feeds.openings.hours(sub))
 }
 
 // finished hands a bar on that will not change, unless it was handed on before.
 // One that a new placement brings along is not new to IB.
-func (l *loop) finished(sub events.Subscription, s *series, b events.Bar, at time.Time, past bool) error {
+func (l *loop) finished(sub *events.Subscription, s *series, b events.Bar, at time.Time, past bool) error {
 	begins, ok := b.Begins()
 	if ok && !begins.After(s.newest) {
 		return nil
@@ -122,7 +122,7 @@ func (l *loop) finished(sub events.Subscription, s *series, b events.Bar, at tim
 
 // unfinished hands on what is known of a bar so far. When another one begins, it
 // is finished.
-func (l *loop) unfinished(sub events.Subscription, s *series, b events.Bar, at time.Time) error {
+func (l *loop) unfinished(sub *events.Subscription, s *series, b events.Bar, at time.Time) error {
 	if s.open != nil && s.open.Time != b.Time {
 		before, knownBefore := s.open.Begins()
 		now, known := b.Begins()
@@ -140,7 +140,7 @@ func (l *loop) unfinished(sub events.Subscription, s *series, b events.Bar, at t
 	return nil
 }
 
-func barData(sub events.Subscription, b events.Bar, at time.Time, backfill bool) *events.BarData {
+func barData(sub *events.Subscription, b events.Bar, at time.Time, backfill bool) *events.BarData {
 	size := sub.Feed.BarSize
 	if sub.Feed.Kind == events.SubscribeBars {
 		size = "5 secs"
@@ -157,7 +157,7 @@ type filling struct {
 }
 
 // fillable returns the gap to fill next, and when; ok is false when there is none.
-func (l *loop) fillable() (sub events.Subscription, g events.Gap, at time.Time, ok bool) {
+func (l *loop) fillable() (sub *events.Subscription, g events.Gap, at time.Time, ok bool) {
 	for _, o := range l.state.Subscriptions {
 		for _, gap := range o.Gaps {
 			due := latest(gap.At.Add(settles), l.feeds.filling.after[o.Name])
@@ -220,7 +220,7 @@ func (l *loop) fillGaps(now time.Time) error {
 
 // filled is what became of one try to fill a gap.
 type filled struct {
-	sub    events.Subscription
+	sub    *events.Subscription
 	gap    events.Gap
 	bars   int // that IB has
 	answer events.Answer
@@ -230,7 +230,7 @@ type filled struct {
 func (filled) isInput() {}
 
 // fill fetches the bars of a gap and stores them.
-func (l *loop) fill(sub events.Subscription, g events.Gap, check *events.BarCheck) filled {
+func (l *loop) fill(sub *events.Subscription, g events.Gap, check *events.BarCheck) filled {
 	f := filled{sub: sub, gap: g}
 	q := events.BarQuery{End: g.To, Duration: durationFor(g.To.Sub(g.From)), BarSize: "5 secs", What: sub.Feed.What, RTH: sub.Feed.RTH}
 	if sub.Feed.Kind == events.SubscribeHistoryBars {
@@ -322,7 +322,7 @@ type learning struct {
 
 // toLearn returns the subscription whose hours are the oldest, and when they are
 // to be asked for anew.
-func (l *loop) toLearn() (sub events.Subscription, at time.Time, ok bool) {
+func (l *loop) toLearn() (sub *events.Subscription, at time.Time, ok bool) {
 	for _, o := range l.state.Subscriptions {
 		if due := o.Hours.AsOf.Add(hoursFor); !ok || due.Before(at) {
 			sub, at, ok = o, due, true

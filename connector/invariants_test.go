@@ -227,7 +227,7 @@ func (s *story) stepSubscription(op, arg byte, attempt uint64) {
 	feed := events.Feed{Kind: kind, Contract: events.Contract{ConID: int64(1 + arg>>3%4), Symbol: string(rune('A' + arg%2))}}.WithDefaults()
 	var sub events.Subscription
 	if n := len(s.state.Subscriptions); n > 0 {
-		sub = s.state.Subscriptions[int(arg)%n]
+		sub = *s.state.Subscriptions[int(arg)%n]
 	}
 	from := dawn.Add(time.Duration(arg) * time.Minute)
 	caller := "caller-" + string(rune('a'+arg%3))

@@ -17,7 +17,8 @@ const (
 	burstMost       = 5
 	quotaWithin     = 601 * time.Second // at most 60 within 10 minutes, of which BID_ASK counts two
 	quotaMost       = 58
-	openMost        = 20 // at most 50 are open
+	openMost        = 20 // at most 50 are open,
+	keptMost        = 28 // and those that are kept up to date stay so
 
 	// smallBar is how long a bar may be for those rules to count it, but for
 	// the last one, which counts all.
@@ -49,6 +50,7 @@ type Ledger struct {
 	mu        sync.Mutex
 	begun     bool
 	open      int
+	kept      int             // those that are kept up to date
 	slots     []*slot         // of small bars, the oldest first
 	bars      []time.Duration // when real-time bars were asked for, the oldest first
 	hold      time.Duration   // how long all was held last, since the gateway said that a rule is broken; 0 when it never did
@@ -65,6 +67,7 @@ type slot struct {
 	at     time.Duration // then; until it did it may leave at any moment
 	small  bool
 	closed bool // it is open at the gateway no more
+	kept   bool // it is one that is kept up to date
 }
 
 // take lets a request go at the moment that is now, or says how long it has to
@@ -142,6 +145,34 @@ func (l *Ledger) tookBars(now time.Duration) {
 	l.bars = append(l.bars, now)
 	slices.Sort(l.bars)
 	l.save()
+}
+
+// keptAt returns when one more query that is kept up to date may go; now, where
+// it may at once.
+func (l *Ledger) keptAt(s *slot, now time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begin(now) || l.kept >= keptMost {
+		return now + askAgain
+	}
+	if !s.small {
+		return l.held(now)
+	}
+	return l.due(s, now)
+}
+
+// tookKept counts a query that is kept up to date and is about to go. It is to be
+// called before it is put in its queue, and is open until it is answered.
+func (l *Ledger) tookKept(s *slot, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.begin(now)
+	if s.small {
+		l.slots = append(l.slots, s)
+		l.save()
+	}
+	s.kept = true
+	l.kept++
 }
 
 // held returns when something may go, as far as the gateway's complaints go.
@@ -272,7 +303,12 @@ func (l *Ledger) answered(s *slot, now time.Duration) {
 }
 
 func (l *Ledger) close(s *slot) {
-	if !s.closed {
+	switch {
+	case s.closed:
+	case s.kept:
+		s.closed = true
+		l.kept--
+	default:
 		s.closed = true
 		l.open--
 	}

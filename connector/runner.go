@@ -533,7 +533,7 @@ func (l *loop) woke() Woke {
 	}
 	now := l.wallNow()
 	w.Quiet, _ = l.quiet(now)
-	w.Held = l.held(now)
+	w.Held = l.held(w.Quiet, now)
 	return w
 }
 

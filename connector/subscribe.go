@@ -42,14 +42,14 @@ func (r *Runner) subscribe(ctx context.Context, req events.Request) events.Answe
 }
 
 // askedBefore returns the subscription that the same words asked for.
-func askedBefore(s events.State, f events.Feed, asked events.Contract) (events.Subscription, bool) {
+func askedBefore(s events.State, f events.Feed, asked events.Contract) (*events.Subscription, bool) {
 	for _, sub := range s.Subscriptions {
 		f.Contract = sub.Feed.Contract
 		if sub.Asked == asked && sub.Feed == f {
 			return sub, true
 		}
 	}
-	return events.Subscription{}, false
+	return nil, false
 }
 
 // plain is a qualified contract as a request for its data names it.
@@ -80,9 +80,10 @@ func (r *Runner) subscriptions() events.Answer {
 }
 
 // shown is a subscription as an answer has it.
-func shown(sub events.Subscription) events.Subscription {
-	sub.Hours = events.TradingTimes{}
-	return sub
+func shown(sub *events.Subscription) events.Subscription {
+	s := *sub
+	s.Hours = events.TradingTimes{}
+	return s
 }
 
 // subscriptionAnswer is what a command about a subscription is answered, each
@@ -102,8 +103,8 @@ func (l *loop) subscriptionAnswer(in Commanded) events.Answer {
 		sub, ok = same(l.state, in.Subscribe.Feed)
 	}
 	if ok {
-		sub = shown(sub)
-		a.Subscription, a.Subjects = &sub, sub.Subjects(l.Connection)
+		as := shown(sub)
+		a.Subscription, a.Subjects = &as, sub.Subjects(l.Connection)
 	}
 	return a
 }
@@ -119,8 +120,8 @@ func (r *Runner) awaitData(ctx context.Context, a events.Answer, wait time.Durat
 		if !ok {
 			return a // cancelled meanwhile
 		}
-		sub = shown(sub)
-		a.Subscription = &sub
+		as := shown(sub)
+		a.Subscription = &as
 		switch sub.Status {
 		case events.SubscriptionLive, events.SubscriptionFailed:
 			return a

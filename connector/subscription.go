@@ -110,10 +110,10 @@ func rejected(in Commanded, code events.ErrorCode, format string, args ...any) e
 }
 
 // same returns the subscription that is of f already.
-func same(s events.State, f events.Feed) (events.Subscription, bool) {
-	i := slices.IndexFunc(s.Subscriptions, func(sub events.Subscription) bool { return sub.Feed == f })
+func same(s events.State, f events.Feed) (*events.Subscription, bool) {
+	i := slices.IndexFunc(s.Subscriptions, func(sub *events.Subscription) bool { return sub.Feed == f })
 	if i < 0 {
-		return events.Subscription{}, false
+		return nil, false
 	}
 	return s.Subscriptions[i], true
 }
@@ -196,7 +196,7 @@ func (p Policy) dueSubscriptions(s events.State, in Woke, now time.Time) (events
 	if !placeable(s) {
 		return events.Draft{}, false
 	}
-	var next events.Subscription
+	var next *events.Subscription
 	var why events.PlacedBecause
 	for _, sub := range s.Subscriptions {
 		if now.Before(in.Held[sub.Name]) {
@@ -229,7 +229,7 @@ func placeable(s events.State) bool {
 }
 
 // toPlace returns why a subscription is to be placed now; empty when it is not.
-func (p Policy) toPlace(s events.State, sub events.Subscription, in Woke, now time.Time) events.PlacedBecause {
+func (p Policy) toPlace(s events.State, sub *events.Subscription, in Woke, now time.Time) events.PlacedBecause {
 	if sub.Attempt != s.Attempt.Number {
 		if sub.RequestID == 0 {
 			return events.BecauseNew
@@ -272,7 +272,7 @@ func again(now time.Time, first time.Duration, tries int) time.Time {
 	return now.Add(wait)
 }
 
-func (p Policy) fellSilent(s events.State, sub events.Subscription, q Quiet, now time.Time) events.Draft {
+func (p Policy) fellSilent(s events.State, sub *events.Subscription, q Quiet, now time.Time) events.Draft {
 	tries := sub.Tries + 1
 	return about(s.Attempt.Number, &events.SubscriptionFellSilent{
 		Subscription: sub.Name, Attempt: sub.Attempt, RequestID: sub.RequestID, LastAt: q.LastAt,
@@ -297,7 +297,7 @@ func farmOf(kind events.SubscriptionKind) events.FarmKind {
 }
 
 // darkAfter is how long the data of a subscription may stay away.
-func (p Policy) darkAfter(sub events.Subscription) time.Duration {
+func (p Policy) darkAfter(sub *events.Subscription) time.Duration {
 	if sub.DarkAfter > 0 {
 		return sub.DarkAfter.Duration()
 	}
@@ -317,7 +317,7 @@ func (p Policy) darkAfter(sub events.Subscription) time.Duration {
 // nothing since it was placed), and says when it is to be judged next; zero for
 // not by time alone. open is from when on its market has been open, zero for
 // closed: what is not known counts as open. It is pure.
-func (p Policy) quiet(s events.State, sub events.Subscription, heard time.Time, open func(at time.Time) (since, next time.Time), now time.Time) (q Quiet, is bool, look time.Time) {
+func (p Policy) quiet(s events.State, sub *events.Subscription, heard time.Time, open func(at time.Time) (since, next time.Time), now time.Time) (q Quiet, is bool, look time.Time) {
 	if sub.Attempt != s.Attempt.Number || sub.Status == events.SubscriptionFailed {
 		return q, false, time.Time{}
 	}
@@ -346,7 +346,7 @@ func (p Policy) quiet(s events.State, sub events.Subscription, heard time.Time, 
 
 // restored returns what came back since a subscription was placed, and when: its
 // data is to come again within moments of that.
-func restored(s events.State, sub events.Subscription) (at time.Time, because events.PlacedBecause) {
+func restored(s events.State, sub *events.Subscription) (at time.Time, because events.PlacedBecause) {
 	if s.Link.Status == events.LinkUp && sub.PlacedAt.Before(s.Link.Since) {
 		at, because = s.Link.Since, events.BecauseLink
 	}

@@ -284,7 +284,8 @@ func (s State) setBack(by time.Duration) State {
 	times := []*time.Time{&s.Link.Since, &s.Link.LostAt, &s.Competing.LastAt, &s.Pacing.CutAt, &s.Pacing.Until}
 	s.Subscriptions = slices.Clone(s.Subscriptions)
 	for i := range s.Subscriptions {
-		sub := &s.Subscriptions[i]
+		sub := *s.Subscriptions[i]
+		s.Subscriptions[i] = &sub
 		times = append(times, &sub.PlacedAt, &sub.RetryAt)
 	}
 	for _, t := range times {

@@ -329,7 +329,7 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 
 	answer := resolve(t, SchemaAnswer)
 	state := fold(t, samples()...)
-	gapped := fold(t, gapped...).Subscriptions[0]
+	gapped := *fold(t, gapped...).Subscriptions[0]
 	for _, a := range []Answer{
 		Refuse("main", ErrorStopped, "stopped"),
 		{OK: true, Status: StatusAccepted, Connection: "main", CommandID: "restart-7", AfterSeq: 42},

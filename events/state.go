@@ -31,9 +31,10 @@ type State struct {
 	Pacing    Pacing      `json:"pacing,omitzero"`    // a message budget that is reduced
 
 	// Subscriptions are what is wanted from the gateway, in the order of their
-	// names, [MaxSubscriptions] at most. They are not in the JSON, since they would
+	// names, [MaxSubscriptions] at most; each is replaced as a whole, and never
+	// changed. They are not in the JSON, since they would
 	// make every status answer large: the command subscriptions lists them.
-	Subscriptions []Subscription `json:"-"`
+	Subscriptions []*Subscription `json:"-"`
 	// LastRequestID is the last request id that a subscription was placed under.
 	LastRequestID int64 `json:"last_request_id,omitempty"`
 

@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Subscribed returns the subscription of that name.
-func (s State) Subscribed(name string) (Subscription, bool) {
+// Subscribed returns the subscription of that name, which is not to be changed.
+func (s State) Subscribed(name string) (*Subscription, bool) {
 	i, found := slices.BinarySearchFunc(s.Subscriptions, name, compareName)
 	if !found {
-		return Subscription{}, false
+		return nil, false
 	}
 	return s.Subscriptions[i], true
 }
 
 // Placed returns the subscription that was placed under a request id in the
 // present session.
-func (s State) Placed(id int64) (Subscription, bool) {
+func (s State) Placed(id int64) (*Subscription, bool) {
 	for _, sub := range s.Subscriptions {
 		if sub.RequestID == id && sub.Attempt == s.Attempt.Number && !sub.PlacedAt.IsZero() {
 			return sub, true
 		}
 	}
-	return Subscription{}, false
+	return nil, false
 }
 
-func compareName(s Subscription, name string) int { return strings.Compare(s.Name, name) }
+func compareName(s *Subscription, name string) int { return strings.Compare(s.Name, name) }
 
 // Subjects returns where sub delivers its data.
 func (sub Subscription) Subjects(c ConnectionID) []string {
@@ -67,7 +67,7 @@ func (s State) subscribed(r Recorded) State {
 		})
 	case *SubscriptionCancelled:
 		s.Recent = remember(s.Recent, ofSubscription(r, e.CommandID, VerbCancel, e.Subscription))
-		s.Subscriptions = slices.DeleteFunc(slices.Clone(s.Subscriptions), func(sub Subscription) bool { return sub.Name == e.Subscription })
+		s.Subscriptions = slices.DeleteFunc(slices.Clone(s.Subscriptions), func(sub *Subscription) bool { return sub.Name == e.Subscription })
 		if len(s.Subscriptions) == 0 {
 			s.Subscriptions = nil
 		}
@@ -117,7 +117,7 @@ func (s State) added(r Recorded, e *SubscriptionAdded) State {
 	if found {
 		return s
 	}
-	s.Subscriptions = slices.Insert(slices.Clone(s.Subscriptions), i, Subscription{
+	s.Subscriptions = slices.Insert(slices.Clone(s.Subscriptions), i, &Subscription{
 		Name: e.Subscription, Feed: e.Feed, Asked: e.Asked, Callers: []string{e.Caller},
 		Priority: e.Priority, DarkAfter: e.DarkAfter, WantedAt: r.Time, AddedSeq: r.Sequence,
 		Status: SubscriptionWanted, Since: r.Time, Hours: e.Hours,
@@ -137,7 +137,9 @@ func (s State) with(name string, change func(*Subscription)) State {
 		return s
 	}
 	s.Subscriptions = slices.Clone(s.Subscriptions)
-	change(&s.Subscriptions[i])
+	sub := *s.Subscriptions[i]
+	change(&sub)
+	s.Subscriptions[i] = &sub
 	return s
 }
 
@@ -150,16 +152,17 @@ func (sub *Subscription) stand(status SubscriptionStatus, at time.Time) {
 }
 
 // unplaced is for when no session has any of them.
-func unplaced(subs []Subscription, at time.Time) []Subscription {
-	if !slices.ContainsFunc(subs, func(sub Subscription) bool { return sub.Status != SubscriptionWanted }) {
+func unplaced(subs []*Subscription, at time.Time) []*Subscription {
+	if !slices.ContainsFunc(subs, func(sub *Subscription) bool { return sub.Status != SubscriptionWanted }) {
 		return subs
 	}
 	subs = slices.Clone(subs)
 	for i := range subs {
-		sub := &subs[i]
+		sub := *subs[i]
 		sub.stand(SubscriptionWanted, at)
 		sub.Attempt, sub.PlacedAt, sub.LiveAt = 0, zeroTime, zeroTime
 		sub.Tries, sub.RetryAt = 0, zeroTime
+		subs[i] = &sub
 	}
 	return subs
 }
@@ -230,7 +233,7 @@ func together(some []Reason) Reason {
 }
 
 // attribute says whose fault it is that sub is not well, as far as that is known.
-func (s State) attribute(sub Subscription) Attribution {
+func (s State) attribute(sub *Subscription) Attribution {
 	if sub.Status == SubscriptionFailed {
 		return sub.refusedBy()
 	}

@@ -26,9 +26,10 @@ type recall struct {
 	bars     events.BarQuery
 	priority Priority
 	wait     time.Duration
-	// part takes the bars as they come, the oldest first, and an error that ends
-	// the work. It may block, which holds up nobody else.
-	part func([]events.Bar) error
+	// part takes the bars as they come, the oldest first, and how many requests
+	// were answered by then; its error ends the work. It may block, which holds up
+	// nobody else.
+	part func(bars []events.Bar, done int) error
 	// tell is told how far the work is, at least every tellEvery; nil when nobody
 	// wants to know.
 	tell func(howFar)
@@ -46,7 +47,7 @@ type howFar struct {
 // error that came after the bars before it. It may be called from any goroutine
 // while Run runs, but not from the loop, which it waits for.
 func (r *Runner) recall(ctx context.Context, c events.Contract, q events.BarQuery, p Priority, wait time.Duration, part func([]events.Bar) error) events.Answer {
-	return r.recalling(ctx, recall{contract: c, bars: q, priority: p, wait: wait, part: part})
+	return r.recalling(ctx, recall{contract: c, bars: q, priority: p, wait: wait, part: func(bars []events.Bar, _ int) error { return part(bars) }})
 }
 
 func (r *Runner) recalling(ctx context.Context, w recall) events.Answer {
@@ -67,7 +68,7 @@ func (r *Runner) recalling(ctx context.Context, w recall) events.Answer {
 		}
 		if a.OK && len(bars) > 0 {
 			none = false
-			if err := w.part(bars); err != nil {
+			if err := w.part(bars, i+1); err != nil {
 				a = events.Refuse(r.Connection, events.ErrorCancelled, "the bars were not taken: "+err.Error())
 			}
 		}

@@ -139,6 +139,9 @@ func TestALongQueryIsStreamedInParts(t *testing.T) {
 			t.Errorf("there are %d parts, and it says %d, want 5", len(parts), last.Parts)
 		}
 		for i, a := range parts {
+			if done := []int{1, 2, 4, 5, 6}[i]; a.Done != done {
+				t.Errorf("part %d came after %d requests, want %d", i+1, a.Done, done)
+			}
 			if !a.OK || !a.Interim() || a.Part != i+1 || len(a.Bars) == 0 || len(a.Bars) > events.MaxBars || a.What != "TRADES" || a.BarSize != "1 min" || a.Query != "days" {
 				t.Errorf("part %d is %+v", i+1, a)
 			}

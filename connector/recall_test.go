@@ -320,3 +320,30 @@ func TestOneOfSeveralRequestsIsGivenUpAfterTwoMinutes(t *testing.T) {
 		}
 	})
 }
+
+// TestAGatewayThatComplainsIsNotAskedForAWhile has another program at the same
+// gateway use IB's limits up.
+func TestAGatewayThatComplainsIsNotAskedForAWhile(t *testing.T) {
+	complains := true
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		if complains {
+			return []connector.Input{s.passed(m), s.refused(m, 162, "Historical Market Data Service error message:Historical data request pacing violation")}
+		}
+		return bring(s, m)
+	}), func(l *life, g *gateway, _ *memlog.Store) {
+		a := l.history("60 S", "5 secs", 0)
+		wantError(t, a, events.ErrorPacing, "too fast")
+		if !a.RetryAt.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("it may come again at %v, want in a minute", a.RetryAt)
+		}
+		complains = false
+		wantError(t, l.history("120 S", "5 secs", 0), events.ErrorPacing, "do not let it go before")
+		if a := l.history("1 D", "1 min", 0); !a.OK {
+			t.Errorf("larger bars are answered %+v", a.Error)
+		}
+		began := time.Now()
+		if a := l.history("120 S", "5 secs", 2*time.Minute); !a.OK || time.Since(began) != time.Minute {
+			t.Errorf("with a longer wait it is answered %+v after %v, want a minute", a.Error, time.Since(began))
+		}
+	})
+}

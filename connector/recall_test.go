@@ -347,3 +347,33 @@ func TestAGatewayThatComplainsIsNotAskedForAWhile(t *testing.T) {
 		}
 	})
 }
+
+func TestBarsAreRecalledAtAPriority(t *testing.T) {
+	asking(t, recalling(archive()), func(l *life, g *gateway, _ *memlog.Store) {
+		q := days(t, 3).BarQuery
+		parts := 0
+		a := l.Recall(l.Context(), apple.Contract, q, connector.PriorityBackfill, time.Minute, func(bars []events.Bar) error {
+			if parts++; len(bars) != 1440 {
+				t.Errorf("part %d has %d bars, want a day's", parts, len(bars))
+			}
+			return nil
+		})
+		if !a.OK || parts != 3 || a.Bars != nil || a.NoData || a.Done != 3 {
+			t.Errorf("it ends after %d parts with %+v, %+v", parts, a, a.Error)
+		}
+		for _, m := range requested(g.sessions()[0]) {
+			if _, ok := m.Request.(connector.HistoricalBars); ok && m.Priority != connector.PriorityBackfill {
+				t.Errorf("a request has priority %v, want that of backfill", m.Priority)
+			}
+		}
+		parts = 0
+		a = l.Recall(l.Context(), apple.Contract, q, connector.PriorityBackfill, time.Minute, func([]events.Bar) error {
+			parts++
+			return errTerminated
+		})
+		wantError(t, a, events.ErrorCancelled, "not taken: signal: terminated")
+		if parts != 1 {
+			t.Errorf("after an error %d parts came, want no more", parts)
+		}
+	})
+}

@@ -91,8 +91,8 @@
 //     answer a repeated command, and would make every status answer large.
 //   - A [Contract]'s short form is what [Contract.String] writes, where it has
 //     one; numbers in it are text, as they were given.
-//   - A [BarQuery] is at most for [MaxBars] bars, estimated around the clock;
-//     the prices and sizes of a [Bar] are text.
+//   - A [BarQuery] that is answered with one reply is at most for [MaxBars]
+//     bars, estimated around the clock; the prices and sizes of a [Bar] are text.
 //   - A [Pool] is no event: it follows from the states of its members.
 //   - A claim is recognized by its kind, not its type, so that an older program
 //     can follow the epochs of a log that a newer one writes.

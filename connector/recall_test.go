@@ -377,3 +377,46 @@ func TestBarsAreRecalledAtAPriority(t *testing.T) {
 		}
 	})
 }
+
+// TestALongQueryOutlastsAComplaint has the gateway complain of one of its requests.
+func TestALongQueryOutlastsAComplaint(t *testing.T) {
+	n := 0
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		if n++; n == 2 {
+			return []connector.Input{s.passed(m), s.refused(m, 162, "Historical Market Data Service error message:Historical data request pacing violation")}
+		}
+		return archive()(s, m)
+	}), func(l *life, _ *gateway, _ *memlog.Store) {
+		req := query(t, "AAPL", "10800 S", "5 secs", 10*time.Minute)
+		req.End, req.Stream = time.Now().Truncate(time.Hour), true
+		began := time.Now()
+		replies := l.streamed(req)
+		last := replies[len(replies)-1]
+		if !last.OK || last.BarCount != 3*720 || last.Chunks != 3 || time.Since(began) != time.Minute || n != 4 {
+			t.Errorf("after %v and %d requests it ends with %+v, %+v; want all of it after a minute", time.Since(began), n, last, last.Error)
+		}
+	})
+}
+
+// TestSomethingIsSaidThoughNoChunkHasBars has requests that take long and bring
+// nothing.
+func TestSomethingIsSaidThoughNoChunkHasBars(t *testing.T) {
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		go func() {
+			time.Sleep(7 * time.Second)
+			s.report(s.refused(m, 162, noHistory))
+		}()
+		return []connector.Input{s.passed(m)}
+	}), func(l *life, _ *gateway, _ *memlog.Store) {
+		at := time.Now()
+		a := l.Handle(l.Context(), events.VerbHistory, days(t, 5), func(a events.Answer) {
+			if since := time.Since(at); since > 10*time.Second || a.Done > 5 {
+				t.Errorf("nothing was said for %v, and then %+v", since, a)
+			}
+			at = time.Now()
+		})
+		if !a.OK || !a.NoData || time.Since(at) > 10*time.Second {
+			t.Errorf("it ends with %+v, %+v, %v after something was said", a, a.Error, time.Since(at))
+		}
+	})
+}

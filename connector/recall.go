@@ -45,7 +45,8 @@ type howFar struct {
 // recall gets bars of the past of a qualified contract, at a priority, within
 // wait. Part takes them as they come; an error of it ends the work. The answer
 // that it ends with has no bars: ok, with NoData where there are none, or the
-// error that came after the bars before it. It may be called from any goroutine
+// error that came after the bars before it; [events.ErrorPacing] at once, where
+// IB's rules leave no time for all of it. It may be called from any goroutine
 // while Run runs, but not from the loop, which it waits for.
 func (r *Runner) recall(ctx context.Context, c events.Contract, q events.BarQuery, p Priority, wait time.Duration, part func([]events.Bar) error) events.Answer {
 	return r.recalling(ctx, recall{contract: c, bars: q, priority: p, wait: wait, part: func(bars []events.Bar, _ int) error { return part(bars) }})

@@ -420,3 +420,89 @@ func TestSomethingIsSaidThoughNoChunkHasBars(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoIsSlowToTakeBarsHoldsUpNobodyElse(t *testing.T) {
+	asking(t, recalling(archive()), func(l *life, _ *gateway, _ *memlog.Store) {
+		var all sync.WaitGroup
+		all.Go(func() {
+			parts := 0
+			a := l.Handle(l.Context(), events.VerbHistory, days(t, 3), func(a events.Answer) {
+				if len(a.Bars) > 0 {
+					parts++
+					time.Sleep(10 * time.Minute)
+				}
+			})
+			if !a.OK || parts != 3 {
+				t.Errorf("it ends after %d parts with %+v, %+v", parts, a, a.Error)
+			}
+		})
+		pass(time.Minute)
+		for range 20 {
+			began := time.Now()
+			req := days(t, 1)
+			req.ID = ""
+			if a := l.Handle(l.Context(), events.VerbHistory, req, nil); !a.OK || time.Since(began) != 0 {
+				t.Errorf("another is answered %+v after %v", a.Error, time.Since(began))
+			}
+			pass(time.Minute)
+			if s := l.State(); s.Condition != events.ConditionHealthy {
+				t.Errorf("meanwhile the connection is %s", s.Condition)
+			}
+		}
+		all.Wait()
+	})
+}
+
+func TestALongQueryEndsWithItsSession(t *testing.T) {
+	g := &gateway{scripts: [][]step{then(func(ctx context.Context, s *session) {
+		dying, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		recalling(slowlyFrom(archive(), 2*time.Second))(dying, s)
+		end(events.CauseReset)(ctx, s)
+	}), well}}
+	handled(t, g, func(l *life, _ *memlog.Store) {
+		pass(time.Second)
+		replies := l.streamed(days(t, 5))
+		last := replies[len(replies)-1]
+		wantError(t, last, events.ErrorSessionLost, "ended before the answer came: ask again once the connection is ready; before that 2 of 5 requests were answered")
+		if n := len(barsOf(replies)); n != 2*1440 || last.BarCount != n {
+			t.Errorf("%d bars came, and it says %d", n, last.BarCount)
+		}
+		pass(5 * time.Second) // an answer comes that nobody waits for
+	})
+}
+
+// slowlyFrom answers a query as another gateway does, after a while.
+func slowlyFrom(answer func(*session, connector.Message) []connector.Input, d time.Duration) func(*session, connector.Message) []connector.Input {
+	return func(s *session, m connector.Message) []connector.Input {
+		all := answer(s, m)
+		go func() {
+			time.Sleep(d)
+			s.report(all[1])
+		}()
+		return all[:1]
+	}
+}
+
+func TestAHistoryThatWaitsForIBsRulesIsCancelled(t *testing.T) {
+	asking(t, recalling(bring), func(l *life, g *gateway, _ *memlog.Store) {
+		if a := l.history("60 S", "5 secs", 0); !a.OK {
+			t.Fatal(a.Error)
+		}
+		req := query(t, "AAPL", "60 S", "5 secs", time.Minute)
+		req.ID = "same"
+		var all sync.WaitGroup
+		all.Go(func() {
+			wantError(t, l.Handle(l.Context(), events.VerbHistory, req, nil), events.ErrorCancelled, "cancel")
+		})
+		pass(time.Second)
+		if a := l.Handle(l.Context(), events.VerbCancel, events.Request{Query: "same"}, nil); !a.OK {
+			t.Errorf("cancel is answered %+v", a.Error)
+		}
+		all.Wait()
+		pass(time.Minute)
+		if n := len(queried[connector.HistoricalBars](g.sessions()[0])); n != 1 {
+			t.Errorf("%d queries were sent, want the first alone", n)
+		}
+	})
+}

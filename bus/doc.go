@@ -39,6 +39,11 @@
 //   - The log never drops an event to make room ([ErrFull]); only heartbeats
 //     expire.
 //
+//   - A command may have several replies; who handles it learns when nobody
+//     listens to them any more. [AskAll] takes them.
+//   - What [Ledgers] saved for a gateway is on the disk, and nobody outside of
+//     this process can change it.
+//
 //   - What JetStream may lose without a word (a truncated block file, a copied
 //     directory) shows as a difference between [Writer.Mark] and the log's head;
 //     what it knows it lost is in [Log.Damage].

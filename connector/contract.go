@@ -68,6 +68,7 @@ func (r *Runner) notAsked() events.Answer {
 
 // inquire takes a caller's question inside the loop.
 func (l *loop) inquire(q asked) {
+	_, l.requests.passedTime = l.clock().Now()
 	q.put(&l.requests, l.state, l.wallNow())
 }
 

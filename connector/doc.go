@@ -43,8 +43,10 @@
 //     is known why there is none. Nothing of it is recorded. That there is no
 //     such contract is said only when IB's servers were seen to be there.
 //   - The same holds of a query for history, and that there is no data. It leaves
-//     only when IB's rules allow it, by the [Ledger] of its gateway; what was
-//     not answered in time is cancelled.
+//     only when IB's rules allow it, by the [Ledger] of its gateway, which goes
+//     over restarts where there is a [LedgerStore]; what was not answered in
+//     time, or that nobody waits for any more, is cancelled. A long one is asked
+//     for in chunks, and has each bar once, in order and whole.
 //   - A control command, which IBC carries out, is recorded as begun before IBC
 //     is asked, and never asked for twice. Its outcome is what IBC said; after a
 //     crash in between, that it is not known. One is under way at a time, in

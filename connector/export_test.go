@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"time"
 
 	"ibconn/events"
@@ -33,3 +34,7 @@ func (a Asking) Take(now time.Duration) (time.Duration, bool) { return a.l.take(
 func (a Asking) Sent(now time.Duration) { a.l.sent(a.s, now) }
 
 func (a Asking) Answered(now time.Duration) { a.l.answered(a.s, now) }
+
+func (r *Runner) Recall(ctx context.Context, c events.Contract, q events.BarQuery, p Priority, wait time.Duration, part func([]events.Bar) error) events.Answer {
+	return r.recall(ctx, c, q, p, wait, part)
+}

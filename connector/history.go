@@ -93,7 +93,8 @@ func (r *Runner) stream(ctx context.Context, req events.Request, more func(event
 	}
 	a = r.recalling(ctx, recall{
 		contract: c, bars: req.BarQuery, priority: PriorityRequest, wait: wait,
-		part: func(part []events.Bar) error {
+		part: func(part []events.Bar, answered int) error {
+			done = answered
 			for len(part) > 0 { // IB may bring more of them than a reply takes
 				n := min(len(part), events.MaxBars)
 				parts, bars = parts+1, bars+n

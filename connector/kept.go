@@ -19,10 +19,11 @@ type LedgerStore interface {
 }
 
 const (
-	// storeWithin is how long the store may take.
-	storeWithin = 2 * time.Second
-	// readAgain is how soon a store that could not be read is tried again.
-	readAgain = 5 * time.Second
+	// storeWithin is how long the store may take: who waits for it does nothing
+	// else meanwhile.
+	storeWithin = time.Second
+	// storeAgain is how soon a store that failed is tried again.
+	storeAgain = 10 * time.Second
 	// maxKept is how many requests of each kind are taken from a store.
 	maxKept = 500
 )
@@ -44,14 +45,14 @@ type keptRequest struct {
 	Left   bool      `json:"left,omitempty"` // at that time; else it may have left until the process ended
 }
 
-// keeper stores a ledger. Its zero value stores nothing.
+// keeper is where a ledger is stored. Its zero value stores nothing.
 type keeper struct {
 	store   LedgerStore // nil when there is none
 	gateway string
 	clock   Clock         // nil until a connection reached the gateway
 	read    bool          // what was stored is in the ledger
-	failed  bool          // it could not be read
-	tryAt   time.Duration // when it is tried again then
+	failed  bool          // the last try did
+	tryAt   time.Duration // when there may be another one then
 }
 
 // reached says that a connection reached the gateway, and reads what earlier
@@ -73,14 +74,13 @@ func (l *Ledger) readable(now time.Duration) bool {
 	if k.store == nil || k.read {
 		return true
 	}
-	if k.clock == nil || k.failed && now < k.tryAt {
+	if k.clock == nil || k.resting(now) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeWithin)
 	defer cancel()
 	stored, err := k.store.LoadLedger(ctx, k.gateway)
-	if err != nil {
-		k.failed, k.tryAt = true, now+readAgain
+	if k.tried(err, now); err != nil {
 		return false
 	}
 	k.read = true
@@ -127,6 +127,9 @@ func (l *Ledger) save() bool {
 		return k.store == nil
 	}
 	wall, passed := k.clock.Now()
+	if k.resting(passed) {
+		return false
+	}
 	wall = wall.UTC().Round(0)
 	at := func(d time.Duration) time.Time { return wall.Add(d - passed) }
 	var all kept
@@ -145,5 +148,16 @@ func (l *Ledger) save() bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeWithin)
 	defer cancel()
-	return k.store.SaveLedger(ctx, k.gateway, b) == nil
+	err = k.store.SaveLedger(ctx, k.gateway, b)
+	k.tried(err, passed)
+	return err == nil
+}
+
+// resting says whether the store failed a moment ago.
+func (k *keeper) resting(now time.Duration) bool { return k.failed && now < k.tryAt }
+
+func (k *keeper) tried(err error, now time.Duration) {
+	if k.failed = err != nil; k.failed {
+		k.tryAt = now + storeAgain
+	}
 }

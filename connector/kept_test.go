@@ -169,7 +169,11 @@ func TestNothingGoesThatTheStoreDoesNotTake(t *testing.T) {
 		t.Error("large bars, which no rule counts, do not go")
 	}
 	store.breaks(false)
-	if _, ok := l.take(small(1), 0); !ok {
+	if _, ok := l.take(small(1), 0); ok {
+		t.Error("a store that failed is tried again at once")
+	}
+	c.pass(storeAgain)
+	if _, ok := l.take(small(1), c.passed); !ok {
 		t.Error("when the store is whole again it does not go")
 	}
 
@@ -178,9 +182,12 @@ func TestNothingGoesThatTheStoreDoesNotTake(t *testing.T) {
 	if _, ok := l.take(small(2), c.passed); ok || l.barsAt(c.passed) <= c.passed {
 		t.Error("something goes before the store was read")
 	}
+	if _, ok := l.take(&slot{}, c.passed); !ok {
+		t.Error("large bars do not go before the store was read")
+	}
 	l.tookBars(c.passed)
 	store.breaks(false)
-	c.pass(readAgain)
+	c.pass(storeAgain)
 	if wait, ok := l.take(small(1), c.passed); ok || wait <= 0 {
 		t.Error("the same goes though the store says that it went")
 	}

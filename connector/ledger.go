@@ -44,8 +44,8 @@ const (
 // Ledger keeps the requests for history, and for real-time bars, of all
 // connections to one gateway within IB's rules. Its times are what has passed on
 // the [Clock], which does not jump. Its methods may be called from any goroutine,
-// and wait for nothing but the store that keeps it, if there is one: for that at
-// most two seconds.
+// and wait for nothing but the store that keeps it, if there is one: for that a
+// second at most, and not at all for ten seconds after it failed.
 type Ledger struct {
 	mu        sync.Mutex
 	begun     bool
@@ -75,7 +75,7 @@ type slot struct {
 func (l *Ledger) take(s *slot, now time.Duration) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.begin(now) {
+	if known := l.begin(now); s.small && !known {
 		return askAgain, false
 	}
 	if l.open >= openMost {

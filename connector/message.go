@@ -33,7 +33,7 @@ type ContractDetails struct{ Contract events.Contract }
 // HistoricalBars asks for bars of the past (reqHistoricalData), once.
 type HistoricalBars struct {
 	Contract events.Contract
-	Query    events.BarQuery
+	Query    events.BarQuery // with nothing left to its defaults
 }
 
 // CancelBars ends a query for bars that was not answered (cancelHistoricalData).

@@ -26,12 +26,14 @@ type recall struct {
 	bars     events.BarQuery
 	priority Priority
 	wait     time.Duration
-	// part takes the bars as they come, the oldest first, and an error that ends
-	// the work. It may block, which holds up nobody else.
-	part func([]events.Bar) error
+	// part takes the bars as they come, the oldest first, and how many requests
+	// were answered by then; its error ends the work. It may block, which holds up
+	// nobody else.
+	part func(bars []events.Bar, done int) error
 	// tell is told how far the work is, at least every tellEvery; nil when nobody
 	// wants to know.
 	tell func(howFar)
+	told time.Duration // when that, or a part, was last
 }
 
 // howFar says how far the work of a recall is.
@@ -43,10 +45,11 @@ type howFar struct {
 // recall gets bars of the past of a qualified contract, at a priority, within
 // wait. Part takes them as they come; an error of it ends the work. The answer
 // that it ends with has no bars: ok, with NoData where there are none, or the
-// error that came after the bars before it. It may be called from any goroutine
+// error that came after the bars before it; [events.ErrorPacing] at once, where
+// IB's rules leave no time for all of it. It may be called from any goroutine
 // while Run runs, but not from the loop, which it waits for.
 func (r *Runner) recall(ctx context.Context, c events.Contract, q events.BarQuery, p Priority, wait time.Duration, part func([]events.Bar) error) events.Answer {
-	return r.recalling(ctx, recall{contract: c, bars: q, priority: p, wait: wait, part: part})
+	return r.recalling(ctx, recall{contract: c, bars: q, priority: p, wait: wait, part: func(bars []events.Bar, _ int) error { return part(bars) }})
 }
 
 func (r *Runner) recalling(ctx context.Context, w recall) events.Answer {
@@ -57,17 +60,22 @@ func (r *Runner) recalling(ctx context.Context, w recall) events.Answer {
 		return events.Refuse(r.Connection, code, why)
 	}
 	j, none := joint{split: s}, true
-	_, began := r.clock().Now()
-	for i := range s.chunks {
-		_, passed := r.clock().Now()
-		a := r.chunk(ctx, w, s, i, w.wait-(passed-began))
+	until := now.Add(w.wait)
+	began := r.passedNow()
+	w.told = began
+	for i := 0; i < s.chunks; i++ {
+		a := r.chunk(ctx, &w, s, i, w.wait-(r.passedNow()-began))
+		if s.chunks > 1 && a.Error != nil && a.Error.Code == events.ErrorPacing && r.wallNow().Before(a.RetryAt) && a.RetryAt.Before(until) {
+			i-- // others asked the gateway too, and the ledger knows it by now
+			continue
+		}
 		bars, err := j.take(i, a.Bars)
 		if a.OK && err != nil {
 			a = events.Refuse(r.Connection, events.ErrorGatewayError, err.Error())
 		}
 		if a.OK && len(bars) > 0 {
-			none = false
-			if err := w.part(bars); err != nil {
+			none, w.told = false, r.passedNow()
+			if err := w.part(bars, i+1); err != nil {
 				a = events.Refuse(r.Connection, events.ErrorCancelled, "the bars were not taken: "+err.Error())
 			}
 		}
@@ -97,7 +105,7 @@ func (j *joint) endedBy(a events.Answer, done int) events.Answer {
 }
 
 // chunk gets the bars of one request.
-func (r *Runner) chunk(ctx context.Context, w recall, s split, i int, wait time.Duration) events.Answer {
+func (r *Runner) chunk(ctx context.Context, w *recall, s split, i int, wait time.Duration) events.Answer {
 	c := &caller{
 		until: r.wallNow().Add(wait), priority: w.priority,
 		ahead: s.chunks - 1 - i, whole: i == 0 && s.chunks > 1,
@@ -106,19 +114,32 @@ func (r *Runner) chunk(ctx context.Context, w recall, s split, i int, wait time.
 	if s.chunks > 1 {
 		c.patience = answeredWithin
 	}
-	tell := func() {
-		if e := c.expects.Load(); w.tell != nil && e != nil {
-			w.tell(howFar{i, s.chunks, *e})
-		} else if w.tell != nil {
-			w.tell(howFar{done: i, chunks: s.chunks})
+	tell := func() time.Duration {
+		if wait := w.told + tellEvery - r.passedNow(); wait > 0 {
+			return wait
 		}
+		w.told = r.passedNow()
+		how := howFar{done: i, chunks: s.chunks}
+		if e := c.expects.Load(); e != nil {
+			how.expectation = *e
+		}
+		if w.tell != nil {
+			w.tell(how)
+		}
+		return tellEvery
 	}
 	return r.answered(ctx, c, &query{contract: w.contract, bars: s.chunk(i), callers: []*caller{c}}, wait, tell)
 }
 
+func (r *Runner) passedNow() time.Duration {
+	_, passed := r.clock().Now()
+	return passed
+}
+
 // answered has the loop take q, whose caller c is, and returns the answer. When
-// ctx ends before that, c is taken away from q again.
-func (r *Runner) answered(ctx context.Context, c *caller, q *query, wait time.Duration, tell func()) events.Answer {
+// ctx ends before that, c is taken away from q again. Tell is called as often as
+// it says.
+func (r *Runner) answered(ctx context.Context, c *caller, q *query, wait time.Duration, tell func() time.Duration) events.Answer {
 	over, stop := r.clock().Timer(wait + answerWithin)
 	defer stop()
 	select {
@@ -131,13 +152,12 @@ func (r *Runner) answered(ctx context.Context, c *caller, q *query, wait time.Du
 		return r.gaveUp(ctx)
 	}
 	for {
-		next, stop := r.clock().Timer(tellEvery)
+		next, stop := r.clock().Timer(tell())
 		select {
 		case a := <-c.answer:
 			stop()
 			return a
 		case <-next:
-			tell()
 			continue
 		case <-over:
 			stop()

@@ -140,6 +140,9 @@ func TestALongQueryIsStreamedInParts(t *testing.T) {
 			t.Errorf("there are %d parts, and it says %d, want 5", len(parts), last.Parts)
 		}
 		for i, a := range parts {
+			if done := []int{1, 2, 4, 5, 6}[i]; a.Done != done {
+				t.Errorf("part %d came after %d requests, want %d", i+1, a.Done, done)
+			}
 			if !a.OK || !a.Interim() || a.Part != i+1 || len(a.Bars) == 0 || len(a.Bars) > events.MaxBars || a.What != "TRADES" || a.BarSize != "1 min" || a.Query != "days" {
 				t.Errorf("part %d is %+v", i+1, a)
 			}
@@ -315,6 +318,192 @@ func TestOneOfSeveralRequestsIsGivenUpAfterTwoMinutes(t *testing.T) {
 		pass(time.Second)
 		if n := len(queried[connector.CancelBars](g.sessions()[0])); n != 1 {
 			t.Errorf("%d cancels were sent, want one", n)
+		}
+	})
+}
+
+// TestAGatewayThatComplainsIsNotAskedForAWhile has another program at the same
+// gateway use IB's limits up.
+func TestAGatewayThatComplainsIsNotAskedForAWhile(t *testing.T) {
+	complains := true
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		if complains {
+			return []connector.Input{s.passed(m), s.refused(m, 162, "Historical Market Data Service error message:Historical data request pacing violation")}
+		}
+		return bring(s, m)
+	}), func(l *life, g *gateway, _ *memlog.Store) {
+		a := l.history("60 S", "5 secs", 0)
+		wantError(t, a, events.ErrorPacing, "too fast")
+		if !a.RetryAt.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("it may come again at %v, want in a minute", a.RetryAt)
+		}
+		complains = false
+		wantError(t, l.history("120 S", "5 secs", 0), events.ErrorPacing, "do not let it go before")
+		if a := l.history("1 D", "1 min", 0); !a.OK {
+			t.Errorf("larger bars are answered %+v", a.Error)
+		}
+		began := time.Now()
+		if a := l.history("120 S", "5 secs", 2*time.Minute); !a.OK || time.Since(began) != time.Minute {
+			t.Errorf("with a longer wait it is answered %+v after %v, want a minute", a.Error, time.Since(began))
+		}
+	})
+}
+
+func TestBarsAreRecalledAtAPriority(t *testing.T) {
+	asking(t, recalling(archive()), func(l *life, g *gateway, _ *memlog.Store) {
+		q := days(t, 3).BarQuery
+		parts := 0
+		a := l.Recall(l.Context(), apple.Contract, q, connector.PriorityBackfill, time.Minute, func(bars []events.Bar) error {
+			if parts++; len(bars) != 1440 {
+				t.Errorf("part %d has %d bars, want a day's", parts, len(bars))
+			}
+			return nil
+		})
+		if !a.OK || parts != 3 || a.Bars != nil || a.NoData || a.Done != 3 {
+			t.Errorf("it ends after %d parts with %+v, %+v", parts, a, a.Error)
+		}
+		for _, m := range requested(g.sessions()[0]) {
+			if _, ok := m.Request.(connector.HistoricalBars); ok && m.Priority != connector.PriorityBackfill {
+				t.Errorf("a request has priority %v, want that of backfill", m.Priority)
+			}
+		}
+		parts = 0
+		a = l.Recall(l.Context(), apple.Contract, q, connector.PriorityBackfill, time.Minute, func([]events.Bar) error {
+			parts++
+			return errTerminated
+		})
+		wantError(t, a, events.ErrorCancelled, "not taken: signal: terminated")
+		if parts != 1 {
+			t.Errorf("after an error %d parts came, want no more", parts)
+		}
+	})
+}
+
+// TestALongQueryOutlastsAComplaint has the gateway complain of one of its requests.
+func TestALongQueryOutlastsAComplaint(t *testing.T) {
+	n := 0
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		if n++; n == 2 {
+			return []connector.Input{s.passed(m), s.refused(m, 162, "Historical Market Data Service error message:Historical data request pacing violation")}
+		}
+		return archive()(s, m)
+	}), func(l *life, _ *gateway, _ *memlog.Store) {
+		req := query(t, "AAPL", "10800 S", "5 secs", 10*time.Minute)
+		req.End, req.Stream = time.Now().Truncate(time.Hour), true
+		began := time.Now()
+		replies := l.streamed(req)
+		last := replies[len(replies)-1]
+		if !last.OK || last.BarCount != 3*720 || last.Chunks != 3 || time.Since(began) != time.Minute || n != 4 {
+			t.Errorf("after %v and %d requests it ends with %+v, %+v; want all of it after a minute", time.Since(began), n, last, last.Error)
+		}
+	})
+}
+
+// TestSomethingIsSaidThoughNoChunkHasBars has requests that take long and bring
+// nothing.
+func TestSomethingIsSaidThoughNoChunkHasBars(t *testing.T) {
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		go func() {
+			time.Sleep(7 * time.Second)
+			s.report(s.refused(m, 162, noHistory))
+		}()
+		return []connector.Input{s.passed(m)}
+	}), func(l *life, _ *gateway, _ *memlog.Store) {
+		at := time.Now()
+		a := l.Handle(l.Context(), events.VerbHistory, days(t, 5), func(a events.Answer) {
+			if since := time.Since(at); since > 10*time.Second || a.Done > 5 {
+				t.Errorf("nothing was said for %v, and then %+v", since, a)
+			}
+			at = time.Now()
+		})
+		if !a.OK || !a.NoData || time.Since(at) > 10*time.Second {
+			t.Errorf("it ends with %+v, %+v, %v after something was said", a, a.Error, time.Since(at))
+		}
+	})
+}
+
+func TestWhoIsSlowToTakeBarsHoldsUpNobodyElse(t *testing.T) {
+	asking(t, recalling(archive()), func(l *life, _ *gateway, _ *memlog.Store) {
+		var all sync.WaitGroup
+		all.Go(func() {
+			parts := 0
+			a := l.Handle(l.Context(), events.VerbHistory, days(t, 3), func(a events.Answer) {
+				if len(a.Bars) > 0 {
+					parts++
+					time.Sleep(10 * time.Minute)
+				}
+			})
+			if !a.OK || parts != 3 {
+				t.Errorf("it ends after %d parts with %+v, %+v", parts, a, a.Error)
+			}
+		})
+		pass(time.Minute)
+		for range 20 {
+			began := time.Now()
+			req := days(t, 1)
+			req.ID = ""
+			if a := l.Handle(l.Context(), events.VerbHistory, req, nil); !a.OK || time.Since(began) != 0 {
+				t.Errorf("another is answered %+v after %v", a.Error, time.Since(began))
+			}
+			pass(time.Minute)
+			if s := l.State(); s.Condition != events.ConditionHealthy {
+				t.Errorf("meanwhile the connection is %s", s.Condition)
+			}
+		}
+		all.Wait()
+	})
+}
+
+func TestALongQueryEndsWithItsSession(t *testing.T) {
+	g := &gateway{scripts: [][]step{then(func(ctx context.Context, s *session) {
+		dying, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		recalling(slowlyFrom(archive(), 2*time.Second))(dying, s)
+		end(events.CauseReset)(ctx, s)
+	}), well}}
+	handled(t, g, func(l *life, _ *memlog.Store) {
+		pass(time.Second)
+		replies := l.streamed(days(t, 5))
+		last := replies[len(replies)-1]
+		wantError(t, last, events.ErrorSessionLost, "ended before the answer came: ask again once the connection is ready; before that 2 of 5 requests were answered")
+		if n := len(barsOf(replies)); n != 2*1440 || last.BarCount != n {
+			t.Errorf("%d bars came, and it says %d", n, last.BarCount)
+		}
+		pass(5 * time.Second) // an answer comes that nobody waits for
+	})
+}
+
+// slowlyFrom answers a query as another gateway does, after a while.
+func slowlyFrom(answer func(*session, connector.Message) []connector.Input, d time.Duration) func(*session, connector.Message) []connector.Input {
+	return func(s *session, m connector.Message) []connector.Input {
+		all := answer(s, m)
+		go func() {
+			time.Sleep(d)
+			s.report(all[1])
+		}()
+		return all[:1]
+	}
+}
+
+func TestAHistoryThatWaitsForIBsRulesIsCancelled(t *testing.T) {
+	asking(t, recalling(bring), func(l *life, g *gateway, _ *memlog.Store) {
+		if a := l.history("60 S", "5 secs", 0); !a.OK {
+			t.Fatal(a.Error)
+		}
+		req := query(t, "AAPL", "60 S", "5 secs", time.Minute)
+		req.ID = "same"
+		var all sync.WaitGroup
+		all.Go(func() {
+			wantError(t, l.Handle(l.Context(), events.VerbHistory, req, nil), events.ErrorCancelled, "cancel")
+		})
+		pass(time.Second)
+		if a := l.Handle(l.Context(), events.VerbCancel, events.Request{Query: "same"}, nil); !a.OK {
+			t.Errorf("cancel is answered %+v", a.Error)
+		}
+		all.Wait()
+		pass(time.Minute)
+		if n := len(queried[connector.HistoricalBars](g.sessions()[0])); n != 1 {
+			t.Errorf("%d queries were sent, want the first alone", n)
 		}
 	})
 }

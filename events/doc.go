@@ -103,9 +103,9 @@
 //     answer a repeated command, and would make every status answer large.
 //   - A [Contract]'s short form is what [Contract.String] writes, where it has
 //     one; numbers in it are text, as they were given.
-//   - A [BarQuery] is at most for [MaxBars] bars, estimated around the clock;
-//     the prices and sizes of a [Bar] are text. A [BarCheck] marks what is wrong
-//     with one, and compares them exactly.
+//   - A [BarQuery] that is answered with one reply is at most for [MaxBars]
+//     bars, estimated around the clock; the prices and sizes of a [Bar] are text.
+//     A [BarCheck] marks what is wrong with one, and compares them exactly.
 //   - [Hours] know the days that IB listed, mostly today and the next five, and
 //     say of all others that they do not know.
 //   - A [Pool] is no event: it follows from the states of its members.

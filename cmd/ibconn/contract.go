@@ -21,7 +21,7 @@ type contractVerb struct {
 
 // Run prints the contract, or those that it could be.
 func (v *contractVerb) Run(ctx context.Context, c console) error {
-	req, err := aboutContract(v.Contract, v.Wait)
+	req, err := aboutContract(events.VerbContract, v.Contract, v.Wait)
 	if err != nil {
 		return err
 	}
@@ -38,9 +38,9 @@ func (v *contractVerb) Run(ctx context.Context, c console) error {
 }
 
 // aboutContract is the request of a verb that names a contract, in words.
-func aboutContract(words []string, wait time.Duration) (events.Request, error) {
-	if wait <= 0 || wait > time.Duration(events.MaxWait) {
-		return events.Request{}, usageError{fmt.Errorf("--wait %v: want more than 0 and at most %v", wait, time.Duration(events.MaxWait))}
+func aboutContract(verb events.Verb, words []string, wait time.Duration) (events.Request, error) {
+	if most := time.Duration(verb.MaxWait()); wait <= 0 || wait > most {
+		return events.Request{}, usageError{fmt.Errorf("--wait %v: want more than 0 and at most %v", wait, most)}
 	}
 	contract, err := events.ParseContract(strings.Join(words, " "))
 	if err != nil {

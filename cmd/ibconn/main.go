@@ -68,6 +68,8 @@ type console struct {
 	Out, Err io.Writer
 	Terminal bool // Out is a terminal
 	Colour   bool // and wants colours
+
+	ErrTerminal bool // Err is a terminal
 }
 
 func main() {
@@ -86,6 +88,7 @@ func main() {
 	terminal := isTerminal(os.Stdout)
 	os.Exit(execute(ctx, os.Args[1:], console{
 		Out: os.Stdout, Err: os.Stderr, Terminal: terminal, Colour: terminal && os.Getenv("NO_COLOR") == "",
+		ErrTerminal: isTerminal(os.Stderr),
 	}))
 }
 

@@ -19,9 +19,9 @@ import (
 func TestBarsComeAlikeInBothEncodings(t *testing.T) {
 	now := time.Date(2026, 11, 25, 18, 0, 0, 0, time.UTC)
 	queries := []events.BarQuery{
-		{Duration: "600 S", BarSize: "1 min", End: now.Add(-time.Hour)},
+		{Duration: "600 S", BarSize: "1 min", What: "TRADES", End: now.Add(-time.Hour)},
 		{Duration: "1 D", BarSize: "5 mins", What: "MIDPOINT", RTH: true},
-		{Duration: "1 W", BarSize: "1 day"},
+		{Duration: "1 W", BarSize: "1 day", What: "TRADES"},
 		{Duration: "60 S", BarSize: "5 secs", What: "BID_ASK"},
 	}
 	answers := make(map[int][]connector.Brought)
@@ -44,7 +44,7 @@ func TestBarsComeAlikeInBothEncodings(t *testing.T) {
 			}
 			id := int64(firstID + 9)
 			a.session.Send(connector.Message{ID: id, Priority: connector.PriorityRequest, Request: connector.HistoricalBars{
-				Contract: events.Contract{ConID: 265598, Exchange: "SMART"}, Query: events.BarQuery{Duration: "60 S", BarSize: "1 min", End: time.Date(1950, 1, 2, 0, 0, 0, 0, time.UTC)},
+				Contract: events.Contract{ConID: 265598, Exchange: "SMART"}, Query: events.BarQuery{Duration: "60 S", BarSize: "1 min", What: "TRADES", End: time.Date(1950, 1, 2, 0, 0, 0, 0, time.UTC)},
 			}})
 			if got := await(a, func(in connector.Noticed) bool { return in.RequestID == id }); events.ReadNotice(got.Code, got.Message).Class != events.ClassNoData {
 				t.Errorf("a span without data is answered %d %s, want that there is none", got.Code, got.Message)
@@ -91,7 +91,7 @@ func TestACancelledQueryIsOpenNoMore(t *testing.T) {
 	gw := gateway.Start(t, gateway.Config{HistoryPacing: true})
 	a := begin(t, new(Dialer), gw.Addr(), 1)
 	a.opened()
-	query := events.BarQuery{End: time.Date(2026, 3, 4, 16, 0, 0, 0, time.UTC), Duration: "600 S", BarSize: "1 min"}
+	query := events.BarQuery{End: time.Date(2026, 3, 4, 16, 0, 0, 0, time.UTC), Duration: "600 S", BarSize: "1 min", What: "TRADES"}
 	ask := func(id int64) {
 		a.session.Send(connector.Message{ID: id, Priority: connector.PriorityRequest, Request: connector.HistoricalBars{
 			Contract: events.Contract{ConID: 265598, Exchange: "SMART"}, Query: query,

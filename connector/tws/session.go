@@ -433,7 +433,7 @@ func (s *session) sendNext(l *library) {
 	case connector.ContractDetails:
 		l.client.ReqContractDetails(m.ID, contractOf(r.Contract))
 	case connector.HistoricalBars:
-		q := r.Query.WithDefaults()
+		q := r.Query
 		l.client.ReqHistoricalData(m.ID, contractOf(r.Contract), endOf(q), q.Duration, q.BarSize, q.What, q.RTH, formatSeconds, false, nil)
 	case connector.CancelBars:
 		l.client.CancelHistoricalData(r.Of)

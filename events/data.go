@@ -46,6 +46,7 @@ func DataSubject(c ConnectionID, t DataType, subscription string) string {
 type Datum interface {
 	// DataType returns the message's type.
 	DataType() DataType
+	isDatum()
 }
 
 // Arrival is what every datum has.
@@ -141,3 +142,9 @@ func (b *BarData) DataType() DataType {
 	}
 	return DataBar
 }
+
+func (*Tick) isDatum()     {}
+func (*Trade) isDatum()    {}
+func (*BidAsk) isDatum()   {}
+func (*Midpoint) isDatum() {}
+func (*BarData) isDatum()  {}

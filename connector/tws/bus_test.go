@@ -24,6 +24,8 @@ import (
 	"github.com/scmhub/ibapi"
 )
 
+var _ connector.Data = (*bus.Data)(nil)
+
 // feedBus is an embedded server with data that runs, for the way from a gateway
 // to a subscriber.
 type feedBus struct {

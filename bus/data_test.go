@@ -113,7 +113,7 @@ func TestDataReachesWhoeverListensInOrder(t *testing.T) {
 		d.Publish("main", "aapl", &events.Tick{Arrival: events.Arrival{At: dawn, N: i + 1}, Field: "bid", Type: 1, Price: "0.1", Value: "<&>"})
 	}
 	partial := bar(1)
-	partial.Partial = true
+	partial.Provisional = true
 	d.Keep("main", "es", "7", partial)
 	d.Publish("other", "es", &events.Trade{Price: "1"})
 	for i := range n {

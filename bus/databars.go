@@ -80,7 +80,7 @@ func barTime(s string) (time.Time, error) {
 // finished is only published. It never blocks: what there is no room for takes
 // the place of the oldest that waits, which is counted and dropped.
 func (d *Data) Keep(c events.ConnectionID, subscription, series string, b *events.BarData) {
-	if b.Partial {
+	if b.Provisional {
 		d.Publish(c, subscription, b)
 		return
 	}
@@ -205,7 +205,7 @@ func (d *Data) store(ctx context.Context, of barSeries, bars []*events.BarData) 
 	missed := make([]storable, 0, len(bars))
 	for _, b := range bars {
 		marked := *b
-		marked.Backfill, marked.Partial = true, false
+		marked.Backfill, marked.Provisional = true, false
 		s, err := newStorable(of, &marked)
 		if err != nil {
 			return 0, err

@@ -13,6 +13,12 @@ func (p Policy) commanded(s events.State, in Commanded) (events.Draft, bool) {
 	if _, known := s.Recall(in.ID); known {
 		return events.Draft{}, false
 	}
+	switch {
+	case in.Subscribe != nil:
+		return p.subscribing(s, in)
+	case in.Cancel != nil:
+		return p.cancelling(s, in)
+	}
 	d := events.Draft{Correlation: in.ID, Causation: in.ID}
 	if in.Verb == events.VerbReconnect && !s.Wanted {
 		d.Event = &events.CommandRejected{
@@ -94,7 +100,7 @@ func done(s events.State, c events.PendingCommand) bool {
 		return ready
 	case events.VerbReconnect:
 		return ready && c.Acted
-	case events.VerbStatus, events.VerbContract, events.VerbHistory, events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
+	case events.VerbStatus, events.VerbContract, events.VerbHistory, events.VerbCancel, events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 	}
 	return false
 }

@@ -55,7 +55,17 @@ func (p Policy) Decide(s events.State, in Input, now time.Time) (events.Draft, b
 		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
 			return p.found(s, in, now)
 		}
-	case Described, Brought: // the runner answers who asked; nothing is recorded
+	case Described, Brought, BarsCame: // the runner gives them to whom they are for; nothing is recorded
+	case Arrived:
+		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
+			return p.arrived(s, in, now)
+		}
+	case Missing:
+		return p.missing(s, in)
+	case Backfilled:
+		return p.backfilled(s, in, now)
+	case Learned:
+		return p.learned(s, in)
 	case Passed:
 		if s.Phase == events.PhaseReady && in.Attempt == s.Attempt.Number {
 			return p.passed(s, in, now)
@@ -337,7 +347,7 @@ func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, 
 	if c := s.Competing; !c.Since.IsZero() && now.Sub(c.LastAt) >= p.CompetingFor {
 		return about(s.Attempt.Number, &events.CompetingEnded{Since: c.Since, Lasted: events.Between(c.Since, c.LastAt)}), true
 	}
-	return events.Draft{}, false
+	return p.dueSubscriptions(s, in, now)
 }
 
 // silent ends a session that does not answer. Whether the gateway's host still

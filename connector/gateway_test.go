@@ -46,6 +46,7 @@ type session struct {
 	asked    chan connector.Message
 	messages []connector.Message // all that were to be sent
 	slow     []int               // what Slow was told
+	heardOf  map[int64]time.Time // when data of a subscription last came
 }
 
 type probe struct {
@@ -141,6 +142,11 @@ func (s *session) Send(m connector.Message) {
 
 func (s *session) Slow(perSecond int, _ time.Duration) {
 	s.at(func() { s.slow = append(s.slow, perSecond) })
+}
+
+func (s *session) HeardOf(id int64) (at time.Time) {
+	s.at(func() { at = s.heardOf[id] })
+	return at
 }
 
 func (s *session) Record() connector.FlightRecord {

@@ -44,6 +44,7 @@ func (refuser) Probe(uint64)                   {}
 func (refuser) Send(connector.Message)         {}
 func (refuser) Slow(int, time.Duration)        {}
 func (refuser) Record() connector.FlightRecord { return connector.FlightRecord{} }
+func (refuser) HeardOf(int64) time.Time        { return time.Time{} }
 func (refuser) Traffic() events.Traffic        { return events.Traffic{} }
 
 // heap is what is in use once garbage is gone.

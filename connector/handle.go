@@ -17,11 +17,14 @@ type order struct {
 	answer  chan events.Answer
 }
 
-// Handle takes a command and returns its answer: for status at once from the
-// last state, for contract and history once IB's answer came or its wait is over, for every other verb after the command was recorded. A request
-// that waits is answered with the outcome, or with "accepted" once its wait is
-// over. It may be called from any goroutine while Run runs.
-func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request) events.Answer {
+// Handle takes a command and returns its answer: for status, subscriptions and
+// the cancel of a history at once, for contract and history once IB's answer came
+// or its wait is over, for every other verb after the command was recorded. A
+// request that waits is answered with the outcome, or with "accepted" once its
+// wait is over; one to subscribe, once data comes. Replies of a history that is
+// streamed go to more before that; nil takes none. It may be called from any
+// goroutine while Run runs.
+func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request, more func(events.Answer)) events.Answer {
 	r.init()
 	switch {
 	case verb == events.VerbStatus:
@@ -29,33 +32,22 @@ func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Reques
 	case verb == events.VerbContract:
 		return r.qualify(ctx, req)
 	case verb == events.VerbHistory:
-		return r.history(ctx, req)
+		return r.history(ctx, req, more)
+	case verb == events.VerbSubscribe:
+		return r.subscribe(ctx, req)
+	case verb == events.VerbCancel && req.Query != "":
+		return r.cancel(req)
+	case verb == events.VerbCancel:
+		return r.unsubscribe(ctx, req)
+	case verb == events.VerbSubscriptions:
+		return r.subscriptions()
 	case !changes(verb):
 		return events.Refuse(r.Connection, events.ErrorBadRequest, fmt.Sprintf("there is no command %q", verb))
 	case verb.Control() && r.Control == nil:
 		why := notConfigured(verb)
 		return events.Refuse(r.Connection, why.Code, why.Message)
 	}
-	o := order{
-		command: Commanded{ID: req.ID, Verb: verb, Reason: req.Reason},
-		answer:  make(chan events.Answer, 1),
-	}
-	if o.command.ID == "" {
-		o.command.ID = r.NewID()
-	}
-	select {
-	case r.orders <- o:
-	case <-r.ended:
-		return r.ending()
-	case <-ctx.Done():
-		return r.ending()
-	}
-	var answer events.Answer
-	select {
-	case answer = <-o.answer:
-	case <-ctx.Done():
-		return r.ending()
-	}
+	answer := r.order(ctx, Commanded{ID: req.ID, Verb: verb, Reason: req.Reason})
 	if !answer.OK || req.Wait == 0 {
 		return answer
 	}
@@ -68,7 +60,8 @@ func changes(verb events.Verb) bool {
 	case events.VerbConnect, events.VerbDisconnect, events.VerbReconnect,
 		events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 		return true
-	case events.VerbStatus, events.VerbContract, events.VerbHistory:
+	case events.VerbStatus, events.VerbContract, events.VerbHistory,
+		events.VerbSubscribe, events.VerbCancel, events.VerbSubscriptions:
 	}
 	return false
 }
@@ -140,7 +133,12 @@ func (l *loop) obey(o order) error {
 			return err
 		}
 	}
-	o.answer <- l.answer(o.command.ID)
+	if o.command.Subscribe != nil || o.command.Cancel != nil {
+		o.answer <- l.subscriptionAnswer(o.command)
+		l.carryOut()
+	} else {
+		o.answer <- l.answer(o.command.ID)
+	}
 	return l.take(l.woke())
 }
 

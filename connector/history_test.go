@@ -3,7 +3,7 @@ package connector_test
 import (
 	"context"
 	"fmt"
-	"slices"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -45,7 +45,7 @@ func query(t testing.TB, text, duration, size string, wait time.Duration) events
 
 func (l *life) history(duration, size string, wait time.Duration) events.Answer {
 	l.Helper()
-	return l.Handle(l.Context(), events.VerbHistory, query(l.TB, "AAPL", duration, size, wait))
+	return l.Handle(l.Context(), events.VerbHistory, query(l.TB, "AAPL", duration, size, wait), nil)
 }
 
 // queried returns what of a session's requests is of a type.
@@ -61,7 +61,7 @@ func queried[R connector.Request](s *session) (all []R) {
 func TestBarsOfThePastAreBrought(t *testing.T) {
 	asking(t, recalling(bring), func(l *life, g *gateway, _ *memlog.Store) {
 		a := l.history("1 D", "5 mins", 0)
-		if !a.OK || !slices.Equal(a.Bars, oneBar) || a.What != "TRADES" || a.BarSize != "5 mins" || a.NoData || !a.AsOf.Equal(time.Now()) || a.Contracts != nil || a.Error != nil {
+		if !a.OK || !reflect.DeepEqual(a.Bars, oneBar) || a.What != "TRADES" || a.BarSize != "5 mins" || a.NoData || !a.AsOf.Equal(time.Now()) || a.Contracts != nil || a.Error != nil {
 			t.Errorf("the answer is %+v, %+v, want the bars", a, a.Error)
 		}
 		l.history("2 D", "1 day", 0) // of a contract that is remembered
@@ -83,8 +83,8 @@ func TestWhatIsWrongWithAQueryIsSaidBeforeItIsAsked(t *testing.T) {
 	asking(t, recalling(bring), func(l *life, g *gateway, _ *memlog.Store) {
 		wantError(t, l.history("1 Y", "1 min", 0), events.ErrorTooLarge, "ask for shorter spans")
 		wantError(t, l.history("1 fortnight", "1 min", 0), events.ErrorBadRequest, "duration")
-		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, `{"symbol":"ES"}`, "1 D", "1 min", 0)), events.ErrorAmbiguous, "57 contracts")
-		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, "NOPE", "1 D", "1 min", 0)), events.ErrorNotFound, "NOPE")
+		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, `{"symbol":"ES"}`, "1 D", "1 min", 0), nil), events.ErrorAmbiguous, "57 contracts")
+		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, "NOPE", "1 D", "1 min", 0), nil), events.ErrorNotFound, "NOPE")
 		if n := len(queried[connector.HistoricalBars](g.sessions()[0])); n != 0 {
 			t.Errorf("%d queries were sent, want none", n)
 		}

@@ -178,6 +178,9 @@ type Commanded struct {
 	ID     string
 	Verb   events.Verb
 	Reason string
+
+	Subscribe *Subscribing // of the verb subscribe
+	Cancel    *Cancelling  // of the verb cancel
 }
 
 // Controlled says what became of the control command that was under way: what
@@ -209,6 +212,11 @@ type Woke struct {
 	// LinkProbedAt is when the probe of the link that is owed an answer was
 	// sent; zero while it was not.
 	LinkProbedAt time.Time
+	// Quiet are the subscriptions of which too little was heard.
+	Quiet []Quiet
+	// Held says until when IB's pacing rules keep a subscription from being
+	// placed.
+	Held map[string]time.Time
 }
 
 func (Started) isInput()   {}

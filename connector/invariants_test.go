@@ -29,6 +29,9 @@ func FuzzDecide(f *testing.F) {
 		"l1Srgotp1tp1tqptqtqtn6tp1uptp1", // a link that is probed
 		"SrgoK1K2k1D3k1K4xC5K6QrgoK7i1",  // control commands, in every phase, and crashes among them
 		"SEEEK1Et1K2tk1tK3yak1y5k1y4k1",  // and while the gateway is in trouble
+		"Srgos1s2v1v2s3tEtrgoc1s1v1",     // subscriptions, a lost session, and crashes among them
+		"Srgos1v1w1tn1w5e1tte2txs2c2w9",  // silence, refusals
+		"Srgos1v1G1F1G1F5G2xF2n2n3s1n3",  // gaps, and a link that lost the data
 		strings.Repeat("SrgotTaE", 20),
 	} {
 		f.Add([]byte(seed))
@@ -42,6 +45,7 @@ func FuzzDecide(f *testing.F) {
 				arg = script[i+1]
 			}
 			s.step(script[i], arg)
+			s.checkSubscriptions()
 		}
 		s.check()
 		s.finish()
@@ -95,6 +99,8 @@ func (s *story) step(op, arg byte) {
 		s.give(in)
 	case 'u':
 		s.give(connector.Passed{Attempt: attempt, ID: linkProbeID(s.state.Heartbeat.Link.Number + uint64(arg%3)), Outcome: connector.OutcomeExpired})
+	case 's', 'c', 'v', 'w', 'e', 'X', 'G', 'F':
+		s.stepSubscription(op, arg, attempt)
 	case 'f':
 		s.give(connector.Refused{Attempt: max(attempt, 1), MessageID: int(arg)})
 	case 'b':
@@ -210,6 +216,80 @@ func (s *story) settled() {
 	for _, c := range s.state.Recent {
 		if c.Status == events.StatusAccepted {
 			s.Errorf("%s, and command %s is still called accepted", s.state.Phase, c.CommandID)
+		}
+	}
+}
+
+// stepSubscription is a step about a subscription.
+func (s *story) stepSubscription(op, arg byte, attempt uint64) {
+	s.Helper()
+	kind := events.SubscriptionKinds[int(arg)%len(events.SubscriptionKinds)]
+	feed := events.Feed{Kind: kind, Contract: events.Contract{ConID: int64(1 + arg>>3%4), Symbol: string(rune('A' + arg%2))}}.WithDefaults()
+	var sub events.Subscription
+	if n := len(s.state.Subscriptions); n > 0 {
+		sub = s.state.Subscriptions[int(arg)%n]
+	}
+	from := dawn.Add(time.Duration(arg) * time.Minute)
+	caller := "caller-" + string(rune('a'+arg%3))
+	switch op {
+	case 's':
+		name := ""
+		if arg%5 == 0 {
+			name = "named"
+		}
+		s.give(connector.Commanded{ID: commandID(arg), Verb: events.VerbSubscribe, Subscribe: &connector.Subscribing{Name: name, Caller: caller, Feed: feed}})
+	case 'c':
+		s.give(connector.Commanded{ID: commandID(arg), Verb: events.VerbCancel, Cancel: &connector.Cancelling{Subscription: sub.Name, Caller: caller, All: arg%2 == 0}})
+	case 'v':
+		s.give(connector.Arrived{Attempt: attempt, ID: sub.RequestID, At: s.now})
+	case 'w':
+		w := s.woke()
+		w.Quiet = []connector.Quiet{{Name: sub.Name, Since: s.now.Add(-time.Minute), Restored: []events.PlacedBecause{"", events.BecauseFarm}[arg>>6%2]}}
+		w.Held = map[string]time.Time{sub.Name: s.now.Add(time.Duration(arg%3) * time.Minute)}
+		if draft, ok := s.decide(w); ok {
+			s.record(draft)
+		}
+	case 'e':
+		code := []int{354, 101, 420, 162, 200, 322, 300, 10225, 10197, 100, 77777}[int(arg)%11]
+		s.give(connector.Noticed{Attempt: attempt, RequestID: sub.RequestID, Code: code, Message: "pacing violation"})
+	case 'X':
+		s.give(connector.Passed{Attempt: attempt, ID: sub.RequestID, Outcome: []connector.Outcome{connector.OutcomeFull, connector.OutcomeSent, connector.OutcomeLost}[arg%3]})
+	case 'G':
+		s.give(connector.Missing{Name: sub.Name, From: from, To: from.Add(time.Duration(arg%7) * time.Minute), Bars: 12})
+	case 'F':
+		in := connector.Backfilled{Name: sub.Name, From: from, To: from.Add(time.Duration(arg%5) * time.Minute), Bars: int(arg)}
+		if arg%2 == 0 {
+			in.Failure = &events.AnswerError{Code: events.ErrorNoData, Message: "none"}
+		}
+		s.give(in)
+	}
+}
+
+// checkSubscriptions holds what must be true of subscriptions at any time.
+func (s *story) checkSubscriptions() {
+	s.Helper()
+	names, feeds, requests := map[string]bool{}, map[events.Feed]bool{}, map[int64]bool{}
+	for i, sub := range s.state.Subscriptions {
+		switch {
+		case names[sub.Name] || feeds[sub.Feed] || sub.RequestID != 0 && requests[sub.RequestID]:
+			s.Errorf("%s stands there twice, or shares its feed or request id: %+v", sub.Name, s.state.Subscriptions)
+		case i > 0 && s.state.Subscriptions[i-1].Name > sub.Name:
+			s.Errorf("subscriptions are out of order: %s behind %s", sub.Name, s.state.Subscriptions[i-1].Name)
+		case len(sub.Callers) == 0:
+			s.Errorf("nobody wants %s", sub.Name)
+		case sub.RequestID > s.state.LastRequestID:
+			s.Errorf("%s has request id %d, and the last is %d", sub.Name, sub.RequestID, s.state.LastRequestID)
+		case (sub.Status == events.SubscriptionWanted) != (sub.Attempt == 0):
+			s.Errorf("%s is %s in attempt %d", sub.Name, sub.Status, sub.Attempt)
+		case sub.Attempt != 0 && (sub.Attempt != s.state.Attempt.Number || s.state.Phase != events.PhaseReady):
+			s.Errorf("%s stands in attempt %d, and the connection is %s in attempt %d", sub.Name, sub.Attempt, s.state.Phase, s.state.Attempt.Number)
+		}
+		names[sub.Name], feeds[sub.Feed] = true, true
+		requests[sub.RequestID] = true
+		for j, g := range sub.Gaps {
+			if !g.From.Before(g.To) || j > 0 && !sub.Gaps[j-1].To.Before(g.From) {
+				s.Errorf("%s has gaps %+v, want them apart and in order", sub.Name, sub.Gaps)
+			}
 		}
 	}
 }

@@ -97,6 +97,9 @@ func (p Policy) found(s events.State, in Found, now time.Time) (events.Draft, bo
 // passed notes a probe of the link that was not sent: it is tried again, and
 // nothing is concluded from it.
 func (p Policy) passed(s events.State, in Passed, now time.Time) (events.Draft, bool) {
+	if ofSubscription(in.ID) {
+		return p.unsent(s, in, now)
+	}
 	h := s.Heartbeat.Link
 	if in.Outcome == OutcomeSent || h.NextProbeAt.IsZero() || in.ID != linkProbeID(h.Number+1) {
 		return events.Draft{}, false

@@ -30,6 +30,9 @@ func (p Policy) noticed(s events.State, in Noticed, now time.Time) (events.Draft
 			return d, true
 		}
 	}
+	if d, recorded, done := p.subscriptionNotice(s, in, reading, now); done {
+		return d, recorded
+	}
 	switch {
 	case reading.Class == events.ClassCompeting && s.Phase == events.PhaseReady && s.Competing.Since.IsZero():
 		return about(in.Attempt, &events.CompetingBegan{

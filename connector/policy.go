@@ -72,6 +72,19 @@ type Policy struct {
 	// same user for it to be taken to have ended; IB does not say.
 	CompetingFor time.Duration
 
+	// How long the data of a subscription may stay away while its market is open,
+	// where it does not say itself; each at least 5 s. RestoredAfter is how long
+	// after a farm or the link came back its data may take to come again before it
+	// is placed again; a farm that flaps starts it anew.
+	QuotesDarkAfter      time.Duration
+	TradesDarkAfter      time.Duration
+	BarsDarkAfter        time.Duration
+	HistoryBarsDarkAfter time.Duration
+	RestoredAfter        time.Duration // at least 1 s
+	// BackfillMost is how far back the bars of a gap are fetched; what lies
+	// further back stays missing. At least a minute.
+	BackfillMost time.Duration
+
 	// LoginAfter is how long a gateway may accept connections and give no
 	// session, or give a session without a link to IB, before a person is told
 	// to look at it.
@@ -134,6 +147,13 @@ func DefaultPolicy(endpoint string, clientID int64) Policy {
 		QueueLimit:   1000,
 
 		CompetingFor: 5 * time.Minute,
+
+		QuotesDarkAfter:      2 * time.Minute,
+		TradesDarkAfter:      10 * time.Minute,
+		BarsDarkAfter:        20 * time.Second,
+		HistoryBarsDarkAfter: 2 * time.Minute,
+		RestoredAfter:        10 * time.Second,
+		BackfillMost:         24 * time.Hour,
 
 		LoginAfter:  3 * time.Minute,
 		RepeatEvery: time.Minute,
@@ -205,6 +225,12 @@ func (p Policy) Validate() error {
 		{"message gap", p.Pace.MinGap, 0, ""},
 		{"pace recovery", p.PaceRecovery, time.Second, ""},
 		{"competing for", p.CompetingFor, time.Second, ""},
+		{"quotes dark after", p.QuotesDarkAfter, time.Duration(events.MinDarkAfter), ""},
+		{"trades dark after", p.TradesDarkAfter, time.Duration(events.MinDarkAfter), ""},
+		{"bars dark after", p.BarsDarkAfter, time.Duration(events.MinDarkAfter), ""},
+		{"history bars dark after", p.HistoryBarsDarkAfter, time.Duration(events.MinDarkAfter), ""},
+		{"restored after", p.RestoredAfter, time.Second, ""},
+		{"backfill most", p.BackfillMost, time.Minute, ""},
 	} {
 		against(d.limit, d.value >= d.from, d.name, "%s %v: want at least %v", d.name, d.value, d.from)
 	}

@@ -31,6 +31,9 @@ type Runner struct {
 	// the same gateway share it; nil is one of the Runner's own.
 	History *Ledgers
 
+	// Data takes what subscriptions bring; nil leaves it.
+	Data Data
+
 	// Clock is what events are dated and deadlines kept by; nil is the
 	// system's. A Dialer should go by the same one.
 	Clock Clock
@@ -43,6 +46,7 @@ type Runner struct {
 	orders    chan order
 	inquiries chan asked
 	ledgers   Ledgers
+	recalls   recalls
 	ended     chan struct{} // closed when Run has ended
 	once      sync.Once
 }
@@ -97,9 +101,13 @@ func (r *Runner) Run(ctx context.Context) error {
 	})
 	defer stop()
 
+	alive, die := context.WithCancel(appending)
+	defer die()
 	l := &loop{
 		Runner:    r,
 		appending: appending,
+		alive:     alive,
+		die:       die,
 		inputs:    make(chan Input),
 		quit:      make(chan struct{}),
 		repeats:   repeats{every: r.Policy.RepeatEvery},
@@ -121,7 +129,9 @@ type loop struct {
 	author events.Author
 
 	inputs   chan Input
-	quit     chan struct{} // closed when nobody reads inputs any more
+	quit     chan struct{}   // closed when nobody reads inputs any more
+	alive    context.Context // ends then
+	die      context.CancelFunc
 	sessions sync.WaitGroup
 	running  uint64             // the attempt that runs; 0 when none does
 	session  Session            // it
@@ -138,6 +148,7 @@ type loop struct {
 	endControl  context.CancelFunc // ends the asking
 
 	requests requests // what callers asked for
+	feeds    feeds    // what subscriptions bring
 
 	repeats repeats
 	wall    time.Time     // when the clock was last looked at,
@@ -147,6 +158,7 @@ type loop struct {
 func (l *loop) run(ctx context.Context) error {
 	defer func() {
 		close(l.quit)
+		l.die()
 		l.requests.end(l.notAsked())
 		l.endSession()
 		if l.controlling != "" {
@@ -183,7 +195,7 @@ func (l *loop) loop(ctx context.Context) error {
 			stop()
 			return l.shutDown(ctx)
 		case in := <-l.inputs:
-			next = func() error { return l.take(in) }
+			next = func() error { return l.receive(in) }
 		case o := <-l.orders:
 			next = func() error { return l.obey(o) }
 		case q := <-l.inquiries:
@@ -201,7 +213,27 @@ func (l *loop) loop(ctx context.Context) error {
 			return err
 		}
 		l.pursue(l.wallNow())
+		if err := l.fillGaps(l.wallNow()); err != nil {
+			return err
+		}
+		l.learn(l.wallNow())
 	}
+}
+
+// receive takes in as what it is: for the log, or for subscriptions alone.
+func (l *loop) receive(in Input) error {
+	switch in := in.(type) {
+	case BarsCame:
+		if in.Attempt != l.running {
+			return nil
+		}
+		return l.barsCame(in)
+	case filled:
+		return l.filled(in)
+	case learned:
+		return l.learned(in)
+	}
+	return l.take(in)
 }
 
 // wake does what is due by the time alone.
@@ -244,6 +276,7 @@ func (l *loop) jump(by time.Duration) error {
 		}
 	}
 	l.requests.shift(by)
+	l.feeds.jumped = l.wallNow()
 	return l.take(Jumped{By: by})
 }
 
@@ -273,6 +306,7 @@ func (l *loop) sleep(now time.Time) time.Duration {
 		at = earliest(at, l.linkProbedAt.Add(l.Policy.LinkProbeTimeout))
 	}
 	at = earliest(earliest(at, l.requests.wakeAt()), l.repeats.wakeAt())
+	at = earliest(at, l.wakeFeeds(now))
 	if at.IsZero() {
 		return look
 	}
@@ -413,6 +447,7 @@ func (l *loop) carryOut() {
 		l.slowed = plan
 		l.session.Slow(plan.SlowTo, plan.SlowUntil.Sub(l.wallNow()))
 	}
+	l.place(l.wallNow())
 	if plan.Control.CommandID != l.controlling {
 		l.controlling = ""
 		if plan.Control.CommandID != "" {
@@ -423,6 +458,9 @@ func (l *loop) carryOut() {
 
 func (l *loop) startSession(o Order) {
 	o.Pace, o.QueueLimit = l.Policy.Pace, l.Policy.QueueLimit
+	if l.Data != nil {
+		o.Deliver = func(subscription string, d events.Datum) { l.Data.Publish(l.Connection, subscription, d) }
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(l.appending))
 	session := l.Dialer.Attempt(o)
 	l.running, l.session, l.end = o.Attempt, session, cancel
@@ -448,6 +486,7 @@ func (l *loop) endSession() {
 	}
 	_, l.requests.passedTime = l.clock().Now()
 	l.requests.end(l.requests.sessionLost())
+	l.endFeeds()
 	l.running, l.session, l.end = 0, nil, nil
 }
 
@@ -492,6 +531,9 @@ func (l *loop) woke() Woke {
 	if l.linkProbed == plan.LinkProbe {
 		w.LinkProbedAt = l.linkProbedAt
 	}
+	now := l.wallNow()
+	w.Quiet, _ = l.quiet(now)
+	w.Held = l.held(now)
 	return w
 }
 

@@ -44,13 +44,30 @@ func newRunner(log connector.Log, g *gateway) *connector.Runner {
 }
 
 func run(t testing.TB, r *connector.Runner) *life {
-	ctx, kill := context.WithCancelCause(t.Context())
-	l := &life{TB: t, Runner: r, kill: kill, over: make(chan struct{})}
+	l := &life{TB: t}
+	l.begin(r)
+	return l
+}
+
+// begin runs r, as the next process does.
+func (l *life) begin(r *connector.Runner) {
+	ctx, kill := context.WithCancelCause(l.Context())
+	l.Runner, l.kill, l.over = r, kill, make(chan struct{})
 	go func() {
 		defer close(l.over)
 		l.err = r.Run(ctx)
 	}()
-	return l
+}
+
+// die ends the run without a word in the log, as a process that is killed.
+func (l *life) die() {
+	l.Helper()
+	l.Runner.Log.(*memlog.Writer).Die()
+	l.kill(errTerminated)
+	<-l.over
+	if !errors.Is(l.err, memlog.ErrDead) {
+		l.Errorf("Run() = %v, want that its log is gone", l.err)
+	}
 }
 
 // pass lets d pass on the bubble's clock.

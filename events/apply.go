@@ -237,6 +237,11 @@ func (s State) Apply(r Recorded) State {
 	case *CommandFailed:
 		s = s.concluded(RecentCommand{CommandID: e.CommandID, Status: StatusFailed, Error: &AnswerError{Code: e.Code, Message: e.Message}})
 
+	case *SubscriptionAdded, *SubscriptionJoined, *SubscriptionLeft, *SubscriptionCancelled,
+		*SubscriptionPlacement, *SubscriptionDelivered, *SubscriptionFellSilent, *SubscriptionRefused, *SubscriptionHours,
+		*GapDetected, *GapFilled, *GapUnfillable:
+		s = s.subscribed(r)
+
 	case *Unknown:
 	}
 
@@ -252,6 +257,7 @@ func (s State) forgetLevels() State {
 	s.Link = Link{Status: LinkUnknown}
 	s.Farms = nil
 	s.Competing = Competing{}
+	s.Subscriptions = unplaced(s.Subscriptions, s.AsOf)
 	return s
 }
 
@@ -272,7 +278,16 @@ func (s State) ended(failures int) State {
 // setBack restates by a clock that was set back what is compared with it. What
 // lies ahead of it would otherwise lie there for as long as it went back.
 func (s State) setBack(by time.Duration) State {
-	for _, t := range []*time.Time{&s.Link.Since, &s.Link.LostAt, &s.Competing.LastAt, &s.Pacing.CutAt, &s.Pacing.Until} {
+	if by == 0 {
+		return s
+	}
+	times := []*time.Time{&s.Link.Since, &s.Link.LostAt, &s.Competing.LastAt, &s.Pacing.CutAt, &s.Pacing.Until}
+	s.Subscriptions = slices.Clone(s.Subscriptions)
+	for i := range s.Subscriptions {
+		sub := &s.Subscriptions[i]
+		times = append(times, &sub.PlacedAt, &sub.RetryAt)
+	}
+	for _, t := range times {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}

@@ -36,6 +36,15 @@ func flat(t testing.TB, s State) map[string]string {
 			out[fmt.Sprintf("recent.%d.said", i)] = c.Said
 		}
 		out[fmt.Sprintf("recent.%d", i)] = fmt.Sprint(c.CommandID, " ", c.Verb, " ", c.Sequence, " ", c.Status, " ", c.Rejected, " ", c.Error)
+		if c.Subscription != "" {
+			out[fmt.Sprintf("recent.%d.subscription", i)] = c.Subscription
+		}
+	}
+	for _, sub := range s.Subscriptions {
+		if b, err = json.Marshal(sub); err != nil {
+			t.Fatal(err)
+		}
+		flatten(out, "subscriptions."+sub.Name, object(t, b))
 	}
 	return out
 }
@@ -106,6 +115,26 @@ var controlled = append(opened[:6:6],
 	&CommandAccepted{CommandID: "restart-8", Verb: VerbRestartGateway},
 	&CommandBegun{CommandID: "restart-8", Verb: VerbRestartGateway})
 
+// barsOf wants bars of a stock from now on, under a name, for a caller.
+func barsOf(name, symbol, caller string) *SubscriptionAdded {
+	return &SubscriptionAdded{
+		CommandID: "add-" + name, Subscription: name, Caller: caller, Asked: Contract{Symbol: symbol},
+		Feed: Feed{Kind: SubscribeBars, What: "TRADES", Contract: Contract{ConID: 265598, Symbol: symbol}},
+	}
+}
+
+// subscribed is a session while bars are wanted, placed and come, and lively is
+// the same in a gap.
+var (
+	subscribed = append(opened[:6:6], barsOf("aapl-bars", "AAPL", "book"))
+	placed     = append(subscribed[:7:7], &SubscriptionPlacement{Subscription: "aapl-bars", Attempt: 1, RequestID: 1001, Because: BecauseNew, Try: 1})
+	live       = append(placed[:8:8], &SubscriptionDelivered{Subscription: "aapl-bars", Attempt: 1, RequestID: 1001, Took: 5000})
+	gapped     = append(live[:9:9], &GapDetected{Subscription: "aapl-bars", From: after(time.Minute), To: after(2 * time.Minute), Bars: 12})
+	refused    = append(placed[:8:8], &SubscriptionRefused{
+		Subscription: "aapl-bars", Attempt: 1, RequestID: 1001, Code: 420, Class: ClassPacing, Message: "pacing violation", RetryAt: after(time.Minute), Tries: 1,
+	})
+)
+
 func TestWhatEachEventChanges(t *testing.T) {
 	usfarm := Farm{Kind: FarmMarketData, Name: "usfarm"}
 	tests := []struct {
@@ -136,6 +165,11 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a shutdown while tripped", tripped, Draft{Event: &Stopped{Cause: CauseShutdown}}},
 		{"a clock jump while dialing", dialing, Draft{Event: &ClockJumped{By: 3_600_000, DeadlineAt: after(time.Hour)}}},
 		{"a clock jump in a session", opened, Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}}},
+		{
+			"a clock set back while bars come and others are refused",
+			append(live[:9:9], barsOf("b", "B", "x"), &SubscriptionRefused{Subscription: "b", Attempt: 1, Code: 420, Class: ClassPacing, RetryAt: after(time.Minute), Tries: 1}),
+			Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}},
+		},
 		{"a clock jump while tripped", tripped, Draft{Event: &ClockJumped{By: 3_600_000, RetryAt: after(time.Hour)}}},
 		{"a mute gateway", greeted, Draft{Event: &DialFailed{Attempt: 1, Stage: PhaseGreeting, Cause: CauseMuteInGreeting, Failures: 1, RetryAt: after(9 * time.Second)}}},
 		{"a login needed", mute, Draft{Event: &LoginNeeded{Level: LevelSession, Since: after(7 * time.Second), Action: "log in"}}},
@@ -183,6 +217,35 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a control command begun", controlled[:7], Draft{Event: controlled[7]}},
 		{"a claim while a control command is under way", controlled, Draft{Event: claimEvent()}},
 		{"a control command completed", controlled, Draft{Event: &CommandCompleted{CommandID: "restart-8", Verb: VerbRestartGateway, Said: "RESTART at 03:14 AM"}}},
+		{"bars wanted", opened, Draft{Event: &SubscriptionAdded{
+			CommandID: "sub-1", Subscription: "aapl-bars", Caller: "book", Priority: PriorityHigh, DarkAfter: 30_000,
+			Feed:  Feed{Kind: SubscribeHistoryBars, What: "TRADES", RTH: true, BarSize: "1 min", Duration: "1 D", Contract: Contract{ConID: 265598, Symbol: "AAPL"}},
+			Asked: Contract{Symbol: "AAPL"}, Hours: TradingTimes{Zone: "US/Eastern", Trading: "20261123:0400-20261123:2000", AsOf: wireTime},
+		}}},
+		{"other bars under a name that is taken", live, Draft{Event: barsOf("aapl-bars", "MSFT", "risk")}},
+		{"bars wanted by another", live, Draft{Event: &SubscriptionJoined{CommandID: "sub-2", Subscription: "aapl-bars", Caller: "analysis"}}},
+		{"bars wanted by the same", live, Draft{Event: &SubscriptionJoined{CommandID: "sub-2", Subscription: "aapl-bars", Caller: "book"}}},
+		{
+			"bars wanted by one fewer", append(live[:9:9], &SubscriptionJoined{CommandID: "sub-2", Subscription: "aapl-bars", Caller: "risk"}),
+			Draft{Event: &SubscriptionLeft{CommandID: "sub-3", Subscription: "aapl-bars", Caller: "book"}},
+		},
+		{"bars wanted by nobody", live, Draft{Event: &SubscriptionCancelled{CommandID: "sub-4", Subscription: "aapl-bars", Caller: "book"}}},
+		{"bars placed", subscribed, Draft{Event: placed[7]}},
+		{"bars placed again after a refusal", refused, Draft{Event: &SubscriptionPlacement{Subscription: "aapl-bars", Attempt: 1, RequestID: 1002, Because: BecauseRetry, Try: 2}}},
+		{"bars that come", placed, Draft{Event: live[8]}},
+		{"bars that stay away", live, Draft{Event: &SubscriptionFellSilent{Subscription: "aapl-bars", Attempt: 1, RequestID: 1001, Silent: 20_000, RetryAt: after(time.Minute), Tries: 1}}},
+		{
+			"bars that come again", append(live[:9:9], &SubscriptionFellSilent{Subscription: "aapl-bars", Attempt: 1, RequestID: 1001, Silent: 20_000, RetryAt: after(time.Minute), Tries: 1}),
+			Draft{Event: &SubscriptionDelivered{Subscription: "aapl-bars", Attempt: 1, RequestID: 1001, Took: 30_000, Dark: 5000}},
+		},
+		{"bars refused", placed, Draft{Event: refused[8]}},
+		{"bars that come after a refusal", refused, Draft{Event: live[8]}},
+		{"trading hours", live, Draft{Event: &SubscriptionHours{Subscription: "aapl-bars", Hours: TradingTimes{Zone: "US/Eastern", Liquid: "20261123:CLOSED", AsOf: wireTime}}}},
+		{"bars missing", live, Draft{Event: gapped[9]}},
+		{"bars missing beside others", gapped, Draft{Event: &GapDetected{Subscription: "aapl-bars", From: after(2 * time.Minute), To: after(3 * time.Minute), Bars: 12}}},
+		{"missing bars filled in", gapped, Draft{Event: &GapFilled{Subscription: "aapl-bars", From: after(time.Minute), To: after(2 * time.Minute), Bars: 12}}},
+		{"missing bars given up in part", gapped, Draft{Event: &GapUnfillable{Subscription: "aapl-bars", From: after(time.Minute), To: after(90 * time.Second), Code: ErrorTooOld, Message: "too old"}}},
+		{"a session lost that has bars", gapped, Draft{Event: &SessionLost{Attempt: 1, Cause: CauseReset, Failures: 1, RetryAt: after(10 * time.Second)}}},
 		{"an unknown event", opened, Draft{Event: &Unknown{Name: "ib.conn.state.moon_rose"}}},
 	}
 	var story strings.Builder
@@ -223,6 +286,9 @@ func everything(t testing.TB) []Recorded {
 		&CommandCompleted{CommandID: "a", Verb: VerbConnect}, heartbeat(7), heartbeat(8), claimEvent(),
 		&FarmChanged{Attempt: 12, Farm: Farm{FarmHistorical, "ushmds"}, To: FarmUp}, &FarmChanged{Attempt: 12, Farm: Farm{FarmHistorical, "euhmds"}, To: FarmDown},
 		&Unknown{Name: "ib.conn.state.moon_rose"}, &Unknown{Name: "ib.conn.heartbeat.skipped"},
+	}, gapped[6:], []Event{
+		barsOf("a", "A", "x"), barsOf("b", "B", "x"), &SubscriptionJoined{CommandID: "j", Subscription: "aapl-bars", Caller: "w"},
+		&GapDetected{Subscription: "aapl-bars", From: after(time.Hour), To: after(2 * time.Hour)}, refused[8],
 	})
 	w := newWriter(t)
 	var log []Recorded
@@ -299,7 +365,7 @@ func TestAStateSurvivesJSON(t *testing.T) {
 		if err := json.Unmarshal(b, &got); err != nil {
 			t.Fatal(err)
 		}
-		got.Recent = s.Recent // kept out of JSON on purpose
+		got.Recent, got.Subscriptions = s.Recent, s.Subscriptions // kept out of JSON on purpose
 		if !reflect.DeepEqual(got, s) {
 			t.Fatalf("after %s the state as JSON and back differs by %v", r.Event.Type(), changes(t, s, got))
 		}

@@ -6,7 +6,7 @@ type Attribution string
 
 // The attributions.
 const (
-	AttributionOurs      Attribution = "ours"              // this program, its host, its configuration, or a command
+	AttributionOurs      Attribution = "ours"              // this program, its host, its configuration, the account's permissions, or a command
 	AttributionNetwork   Attribution = "network"           // between this host and the gateway's
 	AttributionGateway   Attribution = "gateway"           // the TWS or IB Gateway process
 	AttributionLogin     Attribution = "login"             // the gateway waits for a person

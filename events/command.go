@@ -14,6 +14,10 @@ const (
 	VerbContract   Verb = "contract"
 	VerbHistory    Verb = "history"
 
+	VerbSubscribe     Verb = "subscribe"
+	VerbCancel        Verb = "cancel"
+	VerbSubscriptions Verb = "subscriptions"
+
 	// The control commands; see [Verb.Control].
 	VerbReconnectData    Verb = "reconnect-data"
 	VerbReconnectAccount Verb = "reconnect-account"
@@ -23,6 +27,7 @@ const (
 // Verbs lists every command.
 var Verbs = []Verb{
 	VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory,
+	VerbSubscribe, VerbCancel, VerbSubscriptions,
 	VerbReconnectData, VerbReconnectAccount, VerbRestartGateway,
 }
 
@@ -34,7 +39,8 @@ func (v Verb) Control() bool {
 	switch v {
 	case VerbReconnectData, VerbReconnectAccount, VerbRestartGateway:
 		return true
-	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory:
+	case VerbStatus, VerbReconnect, VerbConnect, VerbDisconnect, VerbContract, VerbHistory,
+		VerbSubscribe, VerbCancel, VerbSubscriptions:
 	}
 	return false
 }
@@ -53,7 +59,13 @@ func (v Verb) Purpose() string {
 	case VerbContract:
 		return "which contract a description means, and all that IB knows of it; changes nothing"
 	case VerbHistory:
-		return "bars of the past of a contract, as far as they fit one answer; changes nothing"
+		return "bars of the past of a contract, in several replies where \"stream\" is set; changes nothing"
+	case VerbSubscribe:
+		return "have data of a contract delivered until it is cancelled, over restarts and sessions; the same again is one"
+	case VerbCancel:
+		return "want a subscription no longer, which ends when its last caller did; or end a history that is under way, by its id"
+	case VerbSubscriptions:
+		return "what is subscribed to, and how that stands; changes nothing"
 	case VerbReconnectData:
 		return "have IBC reconnect the gateway to the data farms (its Ctrl-Alt-F)"
 	case VerbReconnectAccount:

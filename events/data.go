@@ -49,6 +49,12 @@ type Datum interface {
 	isDatum()
 }
 
+func (*Tick) isDatum()     {}
+func (*Trade) isDatum()    {}
+func (*BidAsk) isDatum()   {}
+func (*Midpoint) isDatum() {}
+func (*BarData) isDatum()  {}
+
 // Arrival is what every datum has.
 type Arrival struct {
 	At time.Time `json:"at"` // when it came from the gateway, by our clock
@@ -120,7 +126,17 @@ type BarData struct {
 	What     string    `json:"what"`
 	Backfill bool      `json:"backfill,omitempty"` // it was fetched later, since it was missed
 	Bar
-	Partial bool `json:"-"` // it is not finished: [DataPartial]
+}
+
+// Begins returns when b begins; of a bar of a day or more, midnight UTC of its
+// date. ok is false where its time is neither.
+func (b Bar) Begins() (at time.Time, ok bool) {
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(form, b.Time); err == nil {
+			return at.UTC(), true
+		}
+	}
+	return at, false
 }
 
 // DataType returns [DataTick].
@@ -135,9 +151,9 @@ func (*BidAsk) DataType() DataType { return DataBidAsk }
 // DataType returns [DataMidpoint].
 func (*Midpoint) DataType() DataType { return DataMidpoint }
 
-// DataType returns [DataBar], or [DataPartial].
+// DataType returns [DataBar], or [DataPartial] where the bar is provisional.
 func (b *BarData) DataType() DataType {
-	if b.Partial {
+	if b.Provisional {
 		return DataPartial
 	}
 	return DataBar

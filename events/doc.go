@@ -25,45 +25,57 @@
 //
 // A type is "ib.conn.<kind>.<what>". [Schema] returns the JSON Schema of each.
 //
-//	ib.conn.claimed.epoch_began        a writer took the connection
-//	ib.conn.state.connect_requested    the connection is wanted, or wanted at once
-//	ib.conn.state.dial_started         an attempt began
-//	ib.conn.state.gateway_reached      the gateway's TCP port accepted
-//	ib.conn.state.gateway_greeted      the gateway answered its version
-//	ib.conn.state.dial_failed          the attempt ended before its session was ready
-//	ib.conn.state.session_opened       the session is ready
-//	ib.conn.state.session_stale        a heartbeat answer is overdue
-//	ib.conn.state.session_fresh        a stale session answered again
-//	ib.conn.state.session_lost         a session that was ready ended
-//	ib.conn.state.breaker_opened       too many failures in a row: only slow probes go on
-//	ib.conn.state.breaker_closed       a probe led to a session
-//	ib.conn.state.stopped              ended in order, by command or with the process
-//	ib.conn.state.clock_jumped         the host slept, or its clock was set
-//	ib.conn.state.login_needed         a person has to look at the gateway
-//	ib.conn.state.port_changed         the gateway announced another API port
-//	ib.conn.state.link_down            the gateway lost IB's servers
-//	ib.conn.state.link_up              the gateway reaches IB's servers again
-//	ib.conn.state.link_proven          IB's servers answered through the gateway
-//	ib.conn.state.link_silent          they did not, several times in a row
-//	ib.conn.state.farm_changed         one of IB's data services changed
-//	ib.conn.state.competing_began      another session of the user takes the market data
-//	ib.conn.state.competing_ended      nothing has been heard of it for a while
-//	ib.conn.state.pacing_reduced       the gateway complained, so messages go slower for a while
-//	ib.conn.state.pacing_restored      they go as configured again
-//	ib.conn.heartbeat.answered         a probe was answered
-//	ib.conn.heartbeat.missed           a probe was not answered in time
-//	ib.conn.heartbeat.link_answered    a probe of the link was answered
-//	ib.conn.heartbeat.link_missed      a probe of the link was not answered in time
-//	ib.conn.error.gateway_reported     an error or notice that changed no level
-//	ib.conn.error.gateway_repeated     the same again, counted
-//	ib.conn.error.frame_refused        the safety catch kept a message from the gateway
-//	ib.conn.error.session_abandoned    the API library did not let go of a session
-//	ib.conn.error.log_damaged          the log does not hold what it must hold
-//	ib.conn.command.accepted           a command was taken
-//	ib.conn.command.rejected           a command cannot be done as things stand
-//	ib.conn.command.begun              IBC is about to be asked for a control command
-//	ib.conn.command.completed          a command reached what it was for
-//	ib.conn.command.failed             a command will not reach what it was for
+//	ib.conn.claimed.epoch_began          a writer took the connection
+//	ib.conn.state.connect_requested      the connection is wanted, or wanted at once
+//	ib.conn.state.dial_started           an attempt began
+//	ib.conn.state.gateway_reached        the gateway's TCP port accepted
+//	ib.conn.state.gateway_greeted        the gateway answered its version
+//	ib.conn.state.dial_failed            the attempt ended before its session was ready
+//	ib.conn.state.session_opened         the session is ready
+//	ib.conn.state.session_stale          a heartbeat answer is overdue
+//	ib.conn.state.session_fresh          a stale session answered again
+//	ib.conn.state.session_lost           a session that was ready ended
+//	ib.conn.state.breaker_opened         too many failures in a row: only slow probes go on
+//	ib.conn.state.breaker_closed         a probe led to a session
+//	ib.conn.state.stopped                ended in order, by command or with the process
+//	ib.conn.state.clock_jumped           the host slept, or its clock was set
+//	ib.conn.state.login_needed           a person has to look at the gateway
+//	ib.conn.state.port_changed           the gateway announced another API port
+//	ib.conn.state.link_down              the gateway lost IB's servers
+//	ib.conn.state.link_up                the gateway reaches IB's servers again
+//	ib.conn.state.link_proven            IB's servers answered through the gateway
+//	ib.conn.state.link_silent            they did not, several times in a row
+//	ib.conn.state.farm_changed           one of IB's data services changed
+//	ib.conn.state.competing_began        another session of the user takes the market data
+//	ib.conn.state.competing_ended        nothing has been heard of it for a while
+//	ib.conn.state.pacing_reduced         the gateway complained, so messages go slower for a while
+//	ib.conn.state.pacing_restored        they go as configured again
+//	ib.conn.heartbeat.answered           a probe was answered
+//	ib.conn.heartbeat.missed             a probe was not answered in time
+//	ib.conn.heartbeat.link_answered      a probe of the link was answered
+//	ib.conn.heartbeat.link_missed        a probe of the link was not answered in time
+//	ib.conn.error.gateway_reported       an error or notice that changed no level
+//	ib.conn.error.gateway_repeated       the same again, counted
+//	ib.conn.error.frame_refused          the safety catch kept a message from the gateway
+//	ib.conn.error.session_abandoned      the API library did not let go of a session
+//	ib.conn.error.log_damaged            the log does not hold what it must hold
+//	ib.conn.command.accepted             a command was taken
+//	ib.conn.command.rejected             a command cannot be done as things stand
+//	ib.conn.command.begun                IBC is about to be asked for a control command
+//	ib.conn.command.completed            a command reached what it was for
+//	ib.conn.command.failed               a command will not reach what it was for
+//	ib.conn.subscription.added           something is wanted from now on
+//	ib.conn.subscription.joined          another caller wants it too
+//	ib.conn.subscription.left            a caller wants it no longer, and others do
+//	ib.conn.subscription.cancelled       nobody wants it any longer
+//	ib.conn.subscription.placed          it is about to be asked for, under a new request id
+//	ib.conn.subscription.live            its data comes: at first, or again
+//	ib.conn.subscription.dark            its data stays away though its market is open
+//	ib.conn.subscription.failed          the gateway refused it, or ended it
+//	ib.conn.subscription.hours           IB says other trading hours of its contract
+//	ib.conn.subscription.gap_detected    bars are missing
+//	ib.conn.subscription.gap_filled      those that IB has of them were fetched and published
+//	ib.conn.subscription.gap_unfillable  they will not be fetched
 //
 // # Guarantees
 //
@@ -92,8 +104,19 @@
 //   - A [Contract]'s short form is what [Contract.String] writes, where it has
 //     one; numbers in it are text, as they were given.
 //   - A [BarQuery] is at most for [MaxBars] bars, estimated around the clock;
-//     the prices and sizes of a [Bar] are text.
+//     the prices and sizes of a [Bar] are text. A [BarCheck] marks what is wrong
+//     with one, and compares them exactly.
+//   - [Hours] know the days that IB listed, mostly today and the next five, and
+//     say of all others that they do not know.
 //   - A [Pool] is no event: it follows from the states of its members.
+//   - Subscriptions are in the State but not in its JSON: there may be a thousand
+//     of them, and the command subscriptions lists them. Of a subscription's life
+//     the first half is what is wanted, which outlives every session, and the
+//     second what is placed, which a session's end makes [SubscriptionWanted].
+//   - Two subscriptions of the same [Feed] are one: its callers are counted by
+//     name, and it ends with the last of them.
+//   - A [Datum] is no event: it is published on ib.data as it comes, and of it
+//     only bars are kept, in the stream IB_DATA.
 //   - A claim is recognized by its kind, not its type, so that an older program
 //     can follow the epochs of a log that a newer one writes.
 //   - [ParseRequest] is stricter than [Decode]: a person's misspelt field must

@@ -68,9 +68,10 @@ type Event interface {
 	check() error
 }
 
-// StateEvent is an event of [KindState]. It carries where the connection
-// stands once the event has been applied, so that a subscriber who sees only
-// this one message knows the outcome without folding anything.
+// StateEvent is an event of [KindState], or one of [KindSubscription] that may
+// move the condition. It carries where the connection stands once the event has
+// been applied, so that a subscriber who sees only this one message knows the
+// outcome without folding anything.
 type StateEvent interface {
 	Event
 	// After returns the standing inside the event, for the writer to fill in
@@ -114,7 +115,8 @@ func counted(n int, field string) error {
 }
 
 // Types lists every type this version can write, in the order of its story:
-// claim, connect, attempt, session, levels, heartbeat, errors, commands.
+// claim, connect, attempt, session, levels, heartbeat, errors, commands,
+// subscriptions.
 func Types() []Type {
 	types := make([]Type, 0, len(prototypes))
 	for _, p := range prototypes {
@@ -173,6 +175,18 @@ var prototypes = []func() Event{
 	func() Event { return new(CommandBegun) },
 	func() Event { return new(CommandCompleted) },
 	func() Event { return new(CommandFailed) },
+	func() Event { return new(SubscriptionAdded) },
+	func() Event { return new(SubscriptionJoined) },
+	func() Event { return new(SubscriptionLeft) },
+	func() Event { return new(SubscriptionCancelled) },
+	func() Event { return new(SubscriptionPlacement) },
+	func() Event { return new(SubscriptionDelivered) },
+	func() Event { return new(SubscriptionFellSilent) },
+	func() Event { return new(SubscriptionRefused) },
+	func() Event { return new(SubscriptionHours) },
+	func() Event { return new(GapDetected) },
+	func() Event { return new(GapFilled) },
+	func() Event { return new(GapUnfillable) },
 }
 
 var byType = func() map[Type]func() Event {

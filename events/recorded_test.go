@@ -197,6 +197,19 @@ var broken = map[Type]map[string]string{
 	"ib.conn.command.begun":           {"command_id": "command_id is missing", "verb": "verb is missing"},
 	"ib.conn.command.completed":       {"command_id": "command_id is missing"},
 	"ib.conn.command.failed":          {"command_id": "command_id is missing", "code": "code is missing"},
+
+	"ib.conn.subscription.added":          {"subscription": "subscription is missing", "command_id": "command_id is missing", "caller": "caller is missing", "feed": "feed.kind is missing"},
+	"ib.conn.subscription.joined":         {"subscription": "subscription is missing", "command_id": "command_id is missing", "caller": "caller is missing"},
+	"ib.conn.subscription.left":           {"subscription": "subscription is missing", "command_id": "command_id is missing", "caller": "caller is missing"},
+	"ib.conn.subscription.cancelled":      {"subscription": "subscription is missing", "command_id": "command_id is missing"},
+	"ib.conn.subscription.placed":         {"subscription": "subscription is missing", "attempt": "attempt is missing", "request_id": "request_id is missing"},
+	"ib.conn.subscription.live":           {"subscription": "subscription is missing", "attempt": "attempt is missing"},
+	"ib.conn.subscription.dark":           {"subscription": "subscription is missing", "attempt": "attempt is missing", "tries": "tries -1: want 0 or more"},
+	"ib.conn.subscription.failed":         {"subscription": "subscription is missing", "attempt": "attempt is missing", "tries": "tries -1: want 0 or more"},
+	"ib.conn.subscription.hours":          {"subscription": "subscription is missing"},
+	"ib.conn.subscription.gap_detected":   {"subscription": "subscription is missing", "from": "from is missing", "to": "to is missing"},
+	"ib.conn.subscription.gap_filled":     {"subscription": "subscription is missing", "from": "from is missing", "to": "to is missing"},
+	"ib.conn.subscription.gap_unfillable": {"subscription": "subscription is missing", "from": "from is missing", "to": "to is missing", "code": "code is missing"},
 }
 
 func TestDecodeRefusesDataThatWouldSpoilTheState(t *testing.T) {
@@ -272,6 +285,12 @@ func TestThePackageCommentListsEveryType(t *testing.T) {
 	}
 }
 
+// moving are the events of subscriptions that may move the condition.
+var moving = []Type{
+	"ib.conn.subscription.added", "ib.conn.subscription.joined", "ib.conn.subscription.left", "ib.conn.subscription.cancelled",
+	"ib.conn.subscription.placed", "ib.conn.subscription.live", "ib.conn.subscription.dark", "ib.conn.subscription.failed",
+}
+
 func TestTypesNameTheirKindAndWhatHappened(t *testing.T) {
 	for _, typ := range Types() {
 		if e := New(typ); e == nil || e.Type() != typ || !reflect.ValueOf(e).Elem().IsZero() {
@@ -284,7 +303,7 @@ func TestTypesNameTheirKindAndWhatHappened(t *testing.T) {
 			t.Errorf("kind and what of %s make %s", typ, got)
 		}
 		e, stands := New(typ).(StateEvent)
-		if want := typ.Kind() == KindState; stands != want {
+		if want := typ.Kind() == KindState || slices.Contains(moving, typ); stands != want {
 			t.Errorf("%s carries a standing: %v, want %v", typ, stands, want)
 		}
 		if !stands {

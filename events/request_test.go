@@ -113,7 +113,13 @@ func FuzzParseRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	for _, seed := range subscribeSeeds {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		for _, v := range []Verb{VerbSubscribe, VerbCancel, VerbSubscriptions} {
+			checkSubscribing(t, v, payload)
+		}
 		r, err := ParseRequest(payload)
 		if err != nil {
 			if r != (Request{}) {

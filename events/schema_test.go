@@ -92,7 +92,8 @@ func (src source) schema(t testing.TB, typ reflect.Type) *jsonschema.Schema {
 	t.Helper()
 	s, err := jsonschema.ForType(typ, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[time.Time]():    {Type: "string", Format: "date-time"},
-		reflect.TypeFor[Wait]():         {Type: "string"}, // its UnmarshalText, which the generator does not see
+		reflect.TypeFor[Wait]():         {Type: "string"}, // their UnmarshalText, which the generator does not see
+		reflect.TypeFor[DarkAfter]():    {Type: "string"},
 		reflect.TypeFor[ConnectionID](): {Type: "string", Pattern: "^[a-z0-9][a-z0-9-]{0,31}$"},
 	}})
 	if err != nil {
@@ -174,6 +175,9 @@ func (src source) schemas(t testing.TB) map[string]*jsonschema.Schema {
 	request.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	request.Properties["id"].MaxLength = new(MaxIDLength)
 	request.Properties["reason"].MaxLength = new(MaxReasonLength)
+	for _, name := range []string{"name", "caller", "subscription"} {
+		request.Properties[name].Pattern = fmt.Sprintf("^([a-z0-9][a-z0-9-]{0,%d})?$", MaxIDLength-1)
+	}
 	object := request.Properties["contract"]
 	object.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	request.Properties["contract"] = &jsonschema.Schema{
@@ -325,6 +329,7 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 
 	answer := resolve(t, SchemaAnswer)
 	state := fold(t, samples()...)
+	gapped := fold(t, gapped...).Subscriptions[0]
 	for _, a := range []Answer{
 		Refuse("main", ErrorStopped, "stopped"),
 		{OK: true, Status: StatusAccepted, Connection: "main", CommandID: "restart-7", AfterSeq: 42},
@@ -335,6 +340,9 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 			Reasons: []PoolReason{{"main-20", Reason{Level: LevelSession, What: "waiting", Since: wireTime, Cause: CauseRefused}}},
 			Members: []PoolMember{{"main-20", true, PhaseWaiting, ConditionDown}},
 		}},
+		{OK: true, Status: StatusCompleted, CommandID: "sub-1", Subscription: &gapped, Subjects: gapped.Subjects("main")},
+		{OK: true, Connection: "main", AsOf: wireTime, Subscriptions: []Subscription{gapped, {Name: "new", Feed: Feed{Kind: SubscribeQuotes}, Callers: []string{"x"}, Status: SubscriptionWanted}}},
+		{OK: true, Connection: "main", AsOf: wireTime, Subscriptions: []Subscription{}},
 	} {
 		b, err := json.Marshal(a)
 		if err != nil {
@@ -349,6 +357,11 @@ func TestCommandSchemasAgreeWithTheTypes(t *testing.T) {
 	}
 }
 
+var full = Bar{
+	Time: "2026-11-25", Open: "1", High: "2", Low: "3", Close: "4", Volume: "5", WAP: "6", Count: 7,
+	Issues: []BarIssue{IssueOHLCOrder}, Severity: SeverityError,
+}
+
 // data has a full message of each type, and the least one.
 var data = []Datum{
 	&Tick{Arrival: Arrival{wireTime, 1}, Field: "model_option", Type: 13, Price: "1", Size: "2", Value: "3", Flags: []string{"pre_open"}, Model: &Greeks{"1", "2", "3", "4", "5", "6", "7", "8"}},
@@ -359,7 +372,7 @@ var data = []Datum{
 	&BidAsk{},
 	&Midpoint{Arrival: Arrival{wireTime, 1}, Time: wireTime, Price: "1"},
 	&Midpoint{},
-	&BarData{At: wireTime, BarSize: "1 min", What: "TRADES", Backfill: true, Bar: Bar{"2026-11-25", "1", "2", "3", "4", "5", "6", 7}},
+	&BarData{At: wireTime, BarSize: "1 min", What: "TRADES", Backfill: true, Bar: full},
 	&BarData{},
 }
 
@@ -402,7 +415,10 @@ func TestDataFitsItsSchemaAndMayGrow(t *testing.T) {
 
 func TestListsOfValuesAreComplete(t *testing.T) {
 	values := readSource(t).values
-	lists := map[string]any{"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs, "DataType": DataTypes}
+	lists := map[string]any{
+		"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs, "DataType": DataTypes,
+		"SubscriptionKind": SubscriptionKinds, "SubscriptionPriority": SubscriptionPriorities, "SubscriptionStatus": SubscriptionStatuses,
+	}
 	for _, name := range slices.Sorted(maps.Keys(lists)) {
 		if got, want := fmt.Sprint(lists[name]), fmt.Sprint(values[name]); got != want {
 			t.Errorf("the list of every %s = %s, want the constants %s", name, got, want)

@@ -30,6 +30,13 @@ type State struct {
 	Competing Competing   `json:"competing,omitzero"` // another session that takes the market data
 	Pacing    Pacing      `json:"pacing,omitzero"`    // a message budget that is reduced
 
+	// Subscriptions are what is wanted from the gateway, in the order of their
+	// names, [MaxSubscriptions] at most. They are not in the JSON, since they would
+	// make every status answer large: the command subscriptions lists them.
+	Subscriptions []Subscription `json:"-"`
+	// LastRequestID is the last request id that a subscription was placed under.
+	LastRequestID int64 `json:"last_request_id,omitempty"`
+
 	Heartbeat Heartbeat `json:"heartbeat,omitzero"`
 	Counts    Counts    `json:"counts"`
 
@@ -207,6 +214,8 @@ type RecentCommand struct {
 	Error     *AnswerError // of a rejection or a failure
 	Rejected  bool
 	Said      string // IBC's words to a control command that was completed
+	// Subscription is the name of the one that a command was about.
+	Subscription string
 }
 
 // NewState returns the state of a connection nothing has happened to yet.
@@ -269,6 +278,7 @@ func (s State) stand(p Phase) Standing {
 	if !s.Competing.Since.IsZero() {
 		st.Reasons = append(st.Reasons, Reason{Level: LevelSubscription, What: ReasonCompeting, Since: s.Competing.Since, Attribution: AttributionCompeting})
 	}
+	st.Reasons = append(st.Reasons, s.subscriptionReasons()...)
 	if len(st.Reasons) > 0 {
 		st.Condition = ConditionDegraded
 	}

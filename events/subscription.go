@@ -53,7 +53,7 @@ type Feed struct {
 	BarSize  string `json:"bar_size,omitempty"`
 	Duration string `json:"duration,omitempty"`
 	// GenericTicks is IB's list of further ticks for quotes: numbers parted by
-	// commas, in order.
+	// commas, in order, each once.
 	GenericTicks string `json:"generic_ticks,omitempty"`
 	// MarketDataType is one of [MarketDataTypes], for quotes.
 	MarketDataType string `json:"market_data_type,omitempty"`
@@ -67,11 +67,13 @@ func (f Feed) BarSpan() time.Duration {
 	return BarQuery{BarSize: f.BarSize}.BarSpan()
 }
 
-// WithDefaults returns f with what is not said in it.
+// WithDefaults returns f with what is not said in it, so that two that mean the
+// same are equal.
 func (f Feed) WithDefaults() Feed {
 	switch f.Kind {
 	case SubscribeQuotes:
 		f.MarketDataType = cmp.Or(f.MarketDataType, MarketDataTypes[0])
+		f.GenericTicks = inOrder(f.GenericTicks)
 	case SubscribeTrades:
 		f.What = cmp.Or(f.What, TickKinds[0])
 	case SubscribeHistoryBars:
@@ -105,22 +107,30 @@ func (f Feed) Check() error {
 		if f.What != "" {
 			return errors.New("what is for trades and bars, not for quotes")
 		}
-		if !slices.Contains(MarketDataTypes, f.MarketDataType) {
-			return fmt.Errorf("market_data_type %.40q: want one of %s", f.MarketDataType, strings.Join(MarketDataTypes, ", "))
-		}
-		return checkGenericTicks(f.GenericTicks)
+		return cmp.Or(oneOf("market_data_type", f.MarketDataType, MarketDataTypes), checkGenericTicks(f.GenericTicks))
 	case SubscribeTrades:
 		return oneOf("what", f.What, TickKinds)
 	case SubscribeBars:
 		return oneOf("what", f.What, liveBarKinds)
 	case SubscribeHistoryBars:
-		if err := oneOf("what", f.What, liveBarKinds); err != nil {
-			return err
-		}
-		if f.BarSize == "1 secs" { // IB: "keepUpToDate ... valid for bar sizes of 5 secs and more"
-			return errors.New(`bar_size "1 secs": history-bars are of 5 secs or more`)
-		}
-		return BarQuery{BarSize: f.BarSize, Duration: f.Duration, What: f.What}.CheckBars()
+		return cmp.Or(oneOf("what", f.What, liveBarKinds), f.checkHistory())
+	}
+	return nil
+}
+
+// checkHistory says what IB cannot keep up to date
+// (https://interactivebrokers.github.io/tws-api/historical_bars.html), or what
+// is too much to begin with.
+func (f Feed) checkHistory() error {
+	q := BarQuery{BarSize: f.BarSize, Duration: f.Duration}
+	if err := q.CheckBars(); err != nil {
+		return err
+	}
+	if q.BarSpan() < RealTimeBar {
+		return fmt.Errorf("bar_size %q: history-bars are of 5 secs or more", f.BarSize)
+	}
+	if n := q.EstimateBars(); n > MaxBars {
+		return fmt.Errorf("duration %q: %d bars of %s to begin with, counted around the clock: want at most %d", f.Duration, n, f.BarSize, MaxBars)
 	}
 	return nil
 }
@@ -149,7 +159,7 @@ func checkGenericTicks(list string) error {
 	}
 	parts := strings.Split(list, ",")
 	for _, p := range parts {
-		if p == "" || len(p) > 4 || strings.Trim(p, "0123456789") != "" {
+		if p == "" || p[0] == '0' || len(p) > 4 || strings.Trim(p, "0123456789") != "" {
 			return fmt.Errorf("generic_ticks %.80q: want IB's numbers parted by commas, such as 233,236", list)
 		}
 	}
@@ -159,7 +169,17 @@ func checkGenericTicks(list string) error {
 	return nil
 }
 
-// Priority says what is placed first once there is a session.
+// inOrder puts IB's numbers of ticks in order, each once.
+func inOrder(list string) string {
+	if checkGenericTicks(list) != nil {
+		return list
+	}
+	parts := strings.Split(list, ",")
+	slices.SortFunc(parts, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+	return strings.Join(slices.Compact(parts), ",")
+}
+
+// SubscriptionPriority says what is placed first once there is a session.
 type SubscriptionPriority string
 
 // The priorities; the empty one is normal.
@@ -172,9 +192,13 @@ const (
 // SubscriptionPriorities lists every priority, the first first.
 var SubscriptionPriorities = []SubscriptionPriority{PriorityHigh, PriorityNormal, PriorityLow}
 
-// Rank is 0 for what goes first.
+// Rank is 0 for what goes first. What is none of [SubscriptionPriorities] goes
+// with the normal ones.
 func (p SubscriptionPriority) Rank() int {
-	return max(0, slices.Index(SubscriptionPriorities, cmp.Or(p, PriorityNormal)))
+	if i := slices.Index(SubscriptionPriorities, p); i >= 0 {
+		return i
+	}
+	return slices.Index(SubscriptionPriorities, PriorityNormal)
 }
 
 // SubscriptionStatus says where a subscription stands.
@@ -195,15 +219,15 @@ var SubscriptionStatuses = []SubscriptionStatus{SubscriptionWanted, Subscription
 // MaxSubscriptions is how many subscriptions one connection keeps.
 const MaxSubscriptions = 1000
 
-// maxCallers is how many callers of one subscription are counted by name.
-const maxCallers = 100
+// MaxCallers is how many callers of one subscription are counted by name.
+const MaxCallers = 100
 
 // Subscription is something wanted from the gateway, and how that stands.
 type Subscription struct {
 	Name  string   `json:"name"`
 	Feed  Feed     `json:"feed"`
 	Asked Contract `json:"asked"` // the description by which its contract was first asked for
-	// Callers are who wants it, by the names they gave, in order.
+	// Callers are who wants it, by the names they gave, in order, 100 at most.
 	Callers  []string             `json:"callers"`
 	Priority SubscriptionPriority `json:"priority,omitempty"`
 	// DarkAfter is how long its data may stay away while its market is open; 0 is
@@ -219,6 +243,7 @@ type Subscription struct {
 	PlacedAt  time.Time          `json:"placed_at,omitzero"`   // in that session
 	LiveAt    time.Time          `json:"live_at,omitzero"`     // when data first came in that session
 	Code      int                `json:"code,omitempty"`       // of the gateway's words when it failed
+	Class     Class              `json:"class,omitempty"`      // what they mean
 	Message   string             `json:"message,omitempty"`    // these
 	Tries     int                `json:"tries,omitempty"`      // in a row that came to nothing
 	RetryAt   time.Time          `json:"retry_at,omitzero"`    // when it may be placed again; zero for not in this session
@@ -239,7 +264,7 @@ type TradingTimes struct {
 type Gap struct {
 	From time.Time `json:"from"` // when the first missing bar begins
 	To   time.Time `json:"to"`   // when the first bar after it begins
-	At   time.Time `json:"at"`   // when it was found
+	At   time.Time `json:"at"`   // when it was found; of one that grew, when it last did
 }
 
 // SubscriptionAdded says that something is wanted from now on, over restarts and
@@ -404,14 +429,16 @@ func (e *SubscriptionAdded) check() error {
 }
 
 func (e *SubscriptionJoined) check() error {
-	return cmp.Or(named(e.Subscription), given(e.Caller != "", "caller"))
+	return cmp.Or(named(e.Subscription), given(e.CommandID != "", "command_id"), given(e.Caller != "", "caller"))
 }
 
 func (e *SubscriptionLeft) check() error {
-	return cmp.Or(named(e.Subscription), given(e.Caller != "", "caller"))
+	return cmp.Or(named(e.Subscription), given(e.CommandID != "", "command_id"), given(e.Caller != "", "caller"))
 }
 
-func (e *SubscriptionCancelled) check() error { return named(e.Subscription) }
+func (e *SubscriptionCancelled) check() error {
+	return cmp.Or(named(e.Subscription), given(e.CommandID != "", "command_id"))
+}
 
 func (e *SubscriptionPlacement) check() error {
 	return cmp.Or(named(e.Subscription), given(e.Attempt > 0, "attempt"), given(e.RequestID > 0, "request_id"))
@@ -430,13 +457,16 @@ func (e *SubscriptionRefused) check() error {
 }
 
 func (e *SubscriptionHours) check() error { return named(e.Subscription) }
-func (e *GapDetected) check() error       { return stretch(e.Subscription, e.From, e.To) }
-func (e *GapFilled) check() error         { return stretch(e.Subscription, e.From, e.To) }
-func (e *GapUnfillable) check() error     { return stretch(e.Subscription, e.From, e.To) }
+func (e *GapDetected) check() error       { return bounded(e.Subscription, e.From, e.To) }
+func (e *GapFilled) check() error         { return bounded(e.Subscription, e.From, e.To) }
+
+func (e *GapUnfillable) check() error {
+	return cmp.Or(bounded(e.Subscription, e.From, e.To), given(e.Code != "", "code"))
+}
 
 func named(subscription string) error { return given(subscription != "", "subscription") }
 
-func stretch(subscription string, from, to time.Time) error {
+func bounded(subscription string, from, to time.Time) error {
 	return cmp.Or(named(subscription), given(!from.IsZero(), "from"), given(to.After(from), "to"))
 }
 

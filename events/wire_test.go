@@ -45,6 +45,14 @@ func samples() []Event {
 	}
 	usfarm := Farm{Kind: FarmMarketData, Name: "usfarm"}
 	farms := []FarmNews{{Farm: usfarm, Status: FarmUp}, {Farm: Farm{Kind: FarmHistorical, Name: "ushmds"}, Status: FarmIdle}}
+	feed := Feed{
+		Kind: SubscribeHistoryBars, What: "TRADES", RTH: true, BarSize: "1 min", Duration: "1 D", GenericTicks: "233", MarketDataType: "live",
+		Contract: Contract{
+			ConID: 265598, Symbol: "AAPL", SecType: "STK", LastTradeDateOrContractMonth: "20261218", Strike: "150", Right: "C", Multiplier: "100", Exchange: "SMART",
+			PrimaryExch: "NASDAQ", Currency: "USD", LocalSymbol: "AAPL", TradingClass: "NMS", SecIDType: "ISIN", SecID: "US0378331005", IncludeExpired: true,
+		},
+	}
+	hours := TradingTimes{Zone: "US/Eastern", Trading: "20261123:0400-20261123:2000", Liquid: "20261123:0930-20261123:1600", AsOf: wireTime}
 	return []Event{
 		&EpochBegan{
 			Instance: "desk-4711", PID: 4711, Version: "1.2.3", PreviousEpoch: 7, PreviousPhase: PhaseReady,
@@ -145,6 +153,28 @@ func samples() []Event {
 		&CommandBegun{CommandID: "restart-7", Verb: VerbRestartGateway},
 		&CommandCompleted{CommandID: "restart-7", Verb: VerbRestartGateway, Took: 250.75, Said: "RESTART at 03:14 AM"},
 		&CommandFailed{CommandID: "restart-7", Verb: VerbReconnect, Code: ErrorTripped, Message: "the gateway did not let us in: nothing listens on the gateway's port", Took: 30_250},
+		&SubscriptionAdded{
+			CommandID: "sub-1", Reason: "the book needs it", Subscription: "aapl-bars", Caller: "book", Feed: feed, Asked: feed.Contract, Priority: PriorityHigh,
+			DarkAfter: 30_000, Hours: hours, Standing: ready,
+		},
+		&SubscriptionJoined{CommandID: "sub-2", Reason: "a second look", Subscription: "aapl-bars", Caller: "risk", Standing: ready},
+		&SubscriptionLeft{CommandID: "sub-3", Reason: "no more looks", Subscription: "aapl-bars", Caller: "risk", Standing: ready},
+		&SubscriptionCancelled{CommandID: "sub-4", Reason: "closed", Subscription: "aapl-bars", Caller: "book", Standing: ready},
+		&SubscriptionPlacement{Subscription: "aapl-bars", Attempt: 12, RequestID: 1<<27 + 3, Because: BecauseDataLost, Try: 2, Standing: ready},
+		&SubscriptionDelivered{Subscription: "aapl-bars", Attempt: 12, RequestID: 1<<27 + 3, Took: 5_012.5, Dark: 40_000, Standing: ready},
+		&SubscriptionFellSilent{
+			Subscription: "aapl-bars", Attempt: 12, RequestID: 1<<27 + 3, LastAt: after(-20 * time.Second), Silent: 20_000,
+			Because: "farm market_data/usfarm is down", RetryAt: after(20 * time.Second), Tries: 1,
+			Standing: degraded(Reason{Level: LevelSubscription, What: "dark", Name: "aapl-bars"}),
+		},
+		&SubscriptionRefused{
+			Subscription: "aapl-bars", Attempt: 12, RequestID: 1<<27 + 3, Code: 420, Class: ClassPacing, Message: "Invalid Real-time Query:pacing violation",
+			Action: "wait", RetryAt: after(time.Minute), Tries: 1, Standing: degraded(Reason{Level: LevelSubscription, What: "failed", Name: "aapl-bars"}),
+		},
+		&SubscriptionHours{Subscription: "aapl-bars", Hours: hours},
+		&GapDetected{Subscription: "aapl-bars", From: after(-time.Minute), To: wireTime, Bars: 12},
+		&GapFilled{Subscription: "aapl-bars", From: after(-time.Minute), To: wireTime, Bars: 11, Missing: 1, Took: 11_250},
+		&GapUnfillable{Subscription: "aapl-bars", From: after(-time.Minute), To: wireTime, Code: ErrorNotPermitted, Message: "the account has no permission for this data"},
 	}
 }
 

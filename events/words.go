@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -114,9 +115,47 @@ func say(r Recorded) string {
 		return sayCommand(e.Verb, e.CommandID, "failed after "+e.Took.String()) + with(": ", e.Message)
 	case *Unknown:
 		return string(e.Name)
+	default:
+		return saySubscription(r)
 	}
-	return "no event"
 }
+
+func saySubscription(r Recorded) string {
+	switch e := r.Event.(type) {
+	case *SubscriptionAdded:
+		return fmt.Sprintf("subscription %s added: %s of %s for %s", e.Subscription, e.Feed.Kind, e.Asked, e.Caller) + with(": ", e.Reason)
+	case *SubscriptionJoined:
+		return fmt.Sprintf("subscription %s: %s wants it too", e.Subscription, e.Caller) + with(": ", e.Reason)
+	case *SubscriptionLeft:
+		return fmt.Sprintf("subscription %s: %s wants it no longer", e.Subscription, e.Caller) + with(": ", e.Reason)
+	case *SubscriptionCancelled:
+		return fmt.Sprintf("subscription %s cancelled", e.Subscription) + with(" by ", e.Caller) + with(": ", e.Reason)
+	case *SubscriptionPlacement:
+		return fmt.Sprintf("subscription %s placed as request %d: %s", e.Subscription, e.RequestID, strings.ReplaceAll(string(e.Because), "_", " ")) +
+			only(e.Try > 1, fmt.Sprintf(", try %d", e.Try))
+	case *SubscriptionDelivered:
+		s := fmt.Sprintf("subscription %s delivers", e.Subscription)
+		return s + only(e.Dark > 0, fmt.Sprintf(" again, was dark for %v", e.Dark)) + only(e.Dark == 0, fmt.Sprintf(" after %v", e.Took))
+	case *SubscriptionFellSilent:
+		return fmt.Sprintf("subscription %s dark: nothing came for %v", e.Subscription, e.Silent) + with(", while ", e.Because)
+	case *SubscriptionRefused:
+		return fmt.Sprintf("subscription %s failed", e.Subscription) + only(e.Code != 0, fmt.Sprintf(" (%d)", e.Code)) + with(": ", e.Message) +
+			only(!e.RetryAt.IsZero(), "; "+sayNext("try", Between(r.Time, e.RetryAt)))
+	case *SubscriptionHours:
+		return fmt.Sprintf("subscription %s: IB's trading hours of %s", e.Subscription, e.Hours.AsOf.UTC().Format("2 January"))
+	case *GapDetected:
+		return fmt.Sprintf("subscription %s lacks %s from %s to %s", e.Subscription, count(e.Bars, "bar"), clock(e.From), clock(e.To))
+	case *GapFilled:
+		return fmt.Sprintf("subscription %s: %s from %s to %s filled in", e.Subscription, count(e.Bars, "bar"), clock(e.From), clock(e.To)) +
+			only(e.Missing > 0, fmt.Sprintf(", IB does not have %d", e.Missing))
+	case *GapUnfillable:
+		return fmt.Sprintf("subscription %s: the gap from %s to %s stays", e.Subscription, clock(e.From), clock(e.To)) + with(": ", e.Message)
+	default:
+		return "no event"
+	}
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 func sayEpoch(epoch uint64, e *EpochBegan) string {
 	s := fmt.Sprintf("epoch %d began: %s (version %s, pid %d) holds the connection", epoch, e.Instance, e.Version, e.PID)
@@ -353,6 +392,18 @@ func SeverityOf(r Recorded) Severity {
 		if e.Misses > 0 { // otherwise other messages came, which is life enough
 			return SeverityWarning
 		}
+	case *SubscriptionFellSilent, *GapDetected:
+		return SeverityWarning
+	case *SubscriptionRefused:
+		if e.RetryAt.IsZero() {
+			return SeverityError
+		}
+		return SeverityWarning
+	case *GapUnfillable:
+		if e.Code == ErrorNoData { // IB has nothing that could be lost
+			return SeverityWarning
+		}
+		return SeverityError
 	case *SessionStale, *ClockJumped, *PortChanged, *CommandRejected, *CommandFailed:
 		return SeverityWarning
 	case *LinkCameBack:

@@ -89,6 +89,30 @@ var spoken = []Event{
 	&CommandCompleted{CommandID: "x5", Verb: VerbRestartGateway, Took: 34, Said: "RESTART at 03:14 AM"},
 	&CommandFailed{CommandID: "x6", Verb: VerbReconnectData, Code: ErrorGatewayRefused, Message: "IBC refused RECONNECTDATA: not now, DU1234567", Took: 34},
 	&CommandFailed{CommandID: "x4", Verb: VerbConnect, Code: ErrorTripped, Message: "the circuit breaker opened", Took: 200_000},
+	barsOf("aapl-bars", "AAPL", "book"),
+	&SubscriptionAdded{
+		CommandID: "x7", Reason: "the book of DU1234567 needs it", Subscription: "es-quotes", Caller: "book",
+		Feed: Feed{Kind: SubscribeQuotes}, Asked: Contract{Symbol: "ES", SecType: "FUT", Exchange: "CME", LastTradeDateOrContractMonth: "202612"},
+	},
+	&SubscriptionJoined{CommandID: "x8", Subscription: "aapl-bars", Caller: "risk", Reason: "a second look"},
+	&SubscriptionLeft{CommandID: "x9", Subscription: "aapl-bars", Caller: "risk"},
+	&SubscriptionCancelled{CommandID: "y1", Subscription: "aapl-bars", Caller: "book", Reason: "closed"},
+	&SubscriptionCancelled{CommandID: "y2", Subscription: "aapl-bars"},
+	&SubscriptionPlacement{Subscription: "aapl-bars", RequestID: 134217731, Because: BecauseNew, Try: 1},
+	&SubscriptionPlacement{Subscription: "aapl-bars", RequestID: 134217732, Because: BecauseDataLost, Try: 2},
+	&SubscriptionDelivered{Subscription: "aapl-bars", Took: 5012},
+	&SubscriptionDelivered{Subscription: "aapl-bars", Took: 45_012, Dark: 40_000},
+	&SubscriptionFellSilent{Subscription: "aapl-bars", Silent: 20_000},
+	&SubscriptionFellSilent{Subscription: "aapl-bars", Silent: 20_000, Because: "farm market_data/usfarm is down", RetryAt: nine.Add(time.Minute)},
+	&SubscriptionRefused{Subscription: "aapl-bars", Code: 420, Class: ClassPacing, Message: "Invalid Real-time Query.", RetryAt: nine.Add(time.Minute), Tries: 1},
+	&SubscriptionRefused{Subscription: "aapl-bars", Code: 354, Class: ClassEntitlement, Message: "Requested market data is not subscribed."},
+	&SubscriptionRefused{Subscription: "aapl-bars", Message: "too many messages wait", RetryAt: nine},
+	&SubscriptionHours{Subscription: "aapl-bars", Hours: TradingTimes{AsOf: nine}},
+	&GapDetected{Subscription: "aapl-bars", From: nine.Add(-time.Minute), To: nine, Bars: 12},
+	&GapFilled{Subscription: "aapl-bars", From: nine.Add(-5 * time.Second), To: nine, Bars: 1},
+	&GapFilled{Subscription: "aapl-bars", From: nine.Add(-time.Minute), To: nine, Bars: 11, Missing: 1},
+	&GapUnfillable{Subscription: "aapl-bars", From: nine.Add(-time.Minute), To: nine, Code: ErrorNotPermitted, Message: "the account has no permission for this data"},
+	&GapUnfillable{Subscription: "aapl-bars", From: nine.Add(-time.Minute), To: nine, Code: ErrorNoData, Message: "IB has no bars for it"},
 	&Unknown{Name: "ib.conn.state.something_new"},
 }
 
@@ -165,6 +189,11 @@ func FuzzSentence(f *testing.F) {
 			&CommandAccepted{CommandID: id, Verb: VerbReconnect, Reason: words},
 			&FarmChanged{Farm: Farm{FarmMarketData, words}, To: FarmStatus(id)},
 			&FrameRefused{Name: words},
+			&SubscriptionAdded{Subscription: id, Caller: words, Reason: words, Asked: Contract{Symbol: words}},
+			&SubscriptionCancelled{Subscription: words, Caller: id},
+			&SubscriptionFellSilent{Subscription: id, Because: words},
+			&SubscriptionRefused{Subscription: id, Message: words, RetryAt: nine},
+			&GapUnfillable{Subscription: words, Message: words},
 		} {
 			checkSentence(t, e, Sentence(Recorded{Event: e}))
 		}

@@ -50,6 +50,13 @@ type connectionFlags struct {
 	PaceRecovery     time.Duration `help:"How long an error 100 halves the message rate." default:"1m" env:"IBCONN_PACE_RECOVERY"`
 	CompetingFor     time.Duration `help:"How long nothing must be heard of a competing session for it to be taken to have ended." default:"5m" env:"IBCONN_COMPETING_FOR"`
 
+	QuotesDarkAfter      time.Duration `help:"How long the data of a subscription to quotes may stay away while its market is open, before that is told and it is placed again." default:"2m" env:"IBCONN_QUOTES_DARK_AFTER"`
+	TradesDarkAfter      time.Duration `help:"The same of trades." default:"10m" env:"IBCONN_TRADES_DARK_AFTER"`
+	BarsDarkAfter        time.Duration `help:"The same of bars." default:"20s" env:"IBCONN_BARS_DARK_AFTER"`
+	HistoryBarsDarkAfter time.Duration `help:"The same of history-bars." default:"2m" env:"IBCONN_HISTORY_BARS_DARK_AFTER"`
+	RestoredAfter        time.Duration `help:"How long data may take to come again after its farm or the link is back, before it is placed again." default:"10s" env:"IBCONN_RESTORED_AFTER"`
+	BackfillMost         time.Duration `help:"How far back the bars of a gap are fetched." default:"24h" env:"IBCONN_BACKFILL_MOST"`
+
 	Fallbacks      []string      `help:"Further gateways, HOST:PORT,..., to go on to in turn; also the only ports a gateway may move to." env:"IBCONN_FALLBACKS"`
 	FallbackAfter  time.Duration `help:"How long a gateway must have failed for the next one to be tried." default:"2m" env:"IBCONN_FALLBACK_AFTER"`
 	SpareClientIDs []int64       `name:"spare-client-ids" help:"Further client ids, ID,..., to go on to in turn." env:"IBCONN_SPARE_CLIENT_IDS"`
@@ -95,7 +102,9 @@ func (f *connectionFlags) policy() connector.Policy {
 		LoginAfter: f.LoginAfter, RepeatEvery: f.RepeatEvery,
 		LinkProbeEvery: f.LinkProbeEvery, LinkProbeTimeout: f.LinkProbeTimeout, LinkProbeMisses: f.LinkProbeMisses,
 		Pace: connector.Pace{PerSecond: f.perSecond(), MinGap: f.MessageGap}, QueueLimit: f.QueueLimit, PaceRecovery: f.PaceRecovery,
-		CompetingFor: f.CompetingFor,
+		CompetingFor:    f.CompetingFor,
+		QuotesDarkAfter: f.QuotesDarkAfter, TradesDarkAfter: f.TradesDarkAfter, BarsDarkAfter: f.BarsDarkAfter, HistoryBarsDarkAfter: f.HistoryBarsDarkAfter,
+		RestoredAfter: f.RestoredAfter, BackfillMost: f.BackfillMost,
 	}
 }
 

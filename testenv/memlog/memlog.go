@@ -11,6 +11,7 @@ package memlog
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
@@ -72,6 +73,19 @@ type Writer struct {
 	// Before, when set, is called before each event is stored, claims
 	// included; an error is returned instead of storing it.
 	Before func(events.Recorded) error
+
+	dead bool // with the store's lock
+}
+
+// ErrDead is what a writer that died returns.
+var ErrDead = errors.New("memlog: the writer is dead")
+
+// Die lets w store nothing any more: what its process would still have said, if
+// it had not been killed.
+func (w *Writer) Die() {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	w.dead = true
 }
 
 // Load yields every event that is not a heartbeat, oldest first.
@@ -131,7 +145,10 @@ func (w *Writer) put(r events.Recorded, stands func() bool) error {
 	}
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
-	if !stands() {
+	switch {
+	case w.dead:
+		return ErrDead
+	case !stands():
 		return events.ErrSuperseded
 	}
 	if r.Claim() {

@@ -158,9 +158,3 @@ func (b *BarData) DataType() DataType {
 	}
 	return DataBar
 }
-
-func (*Tick) isDatum()     {}
-func (*Trade) isDatum()    {}
-func (*BidAsk) isDatum()   {}
-func (*Midpoint) isDatum() {}
-func (*BarData) isDatum()  {}

@@ -121,3 +121,35 @@ func readRaw(b *testing.B, l *Log, n int) {
 		}
 	}
 }
+
+// BenchmarkStore compares bars that are stored with a bare JetStream publish of
+// the same bytes on the same server, and shows how many a second that is.
+func BenchmarkStore(b *testing.B) {
+	const n = 500
+	s := openServer(b, ServerOptions{StoreDir: b.TempDir()})
+	d := openTestData(b, connect(b, s), DataOptions{})
+	if _, err := d.js.CreateStream(b.Context(), jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw"}}); err != nil {
+		b.Fatal(err)
+	}
+	payload, err := newStorable(barSeries{}, bar(0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var raw, ours time.Duration
+	for round := 0; b.Loop(); round++ {
+		start := time.Now()
+		for range n {
+			if _, err := d.js.Publish(b.Context(), "raw", payload.payload); err != nil {
+				b.Fatal(err)
+			}
+		}
+		raw += time.Since(start)
+		start = time.Now()
+		if stored, err := d.Store(b.Context(), "main", "x", "1", bars(round*n, round*n+n)); err != nil || stored != n {
+			b.Fatalf("Store = %d, %v, want all %d", stored, err, n)
+		}
+		ours += time.Since(start)
+	}
+	b.ReportMetric(float64(b.N*n)/ours.Seconds(), "bars/s")
+	b.ReportMetric(ours.Seconds()/raw.Seconds(), "x-raw")
+}

@@ -24,6 +24,8 @@ import (
 	"github.com/scmhub/ibapi"
 )
 
+var _ connector.Data = (*bus.Data)(nil)
+
 // feedBus is an embedded server with data that runs, for the way from a gateway
 // to a subscriber.
 type feedBus struct {
@@ -145,16 +147,16 @@ func (c *counts) total() (n, holes int) {
 // TestNoTickIsLostOnItsWayToASubscriber has ten subscriptions of eleven hundred
 // ticks a second each, and a burst at the end whose every tick tells its number.
 func TestNoTickIsLostOnItsWayToASubscriber(t *testing.T) {
-	const subscriptions, during, burst = 10, 3 * time.Second, 20_000
+	const subscriptions, during, burst = 10, 3 * time.Second, 5_000
 	eachVersion(t, gateway.Config{TicksPerSecond: 1100}, func(t *testing.T, gw *gateway.Gateway) {
 		b := newFeedBus(t, bus.DataOptions{}, true)
 		var delivered, heard counts
 		var sizes []string
 		b.listen(t, func(m *nats.Msg) {
-			heard.heard(m)
 			if strings.HasSuffix(m.Subject, ".last") && field(m.Data, "price") == "100" && field(m.Data, "field") == "bid" {
 				sizes = append(sizes, field(m.Data, "size"))
 			}
+			heard.heard(m) // last: who has seen the count may read the sizes
 		})
 		a := beginTaking(t, gw.Addr(), func(subscription string, d events.Datum) {
 			b.publish(subscription, d)
@@ -220,13 +222,21 @@ func TestASubscriberThatNeverReadsHoldsNobodyUp(t *testing.T) {
 		t.Errorf("the session ended with %s, want the gateway's end", e.Cause)
 	}
 	a.end()
-	if n := delivered.Load(); n < burst {
-		t.Errorf("%d ticks were delivered, want all %d and more", n, burst)
-	}
+	a.allDelivered(t, delivered.Load())
 	eventually(t, "every tick was heard or is counted", func() bool {
 		return heard.Load()+int64(b.data.Dropped()) == delivered.Load()
 	})
 	t.Logf("%d ticks were delivered, %d heard, %d dropped", delivered.Load(), heard.Load(), b.data.Dropped())
+}
+
+// allDelivered holds what was delivered against the frames that came. A gateway
+// ends a burst that is not taken within a second, so that its size says nothing.
+func (a *attempt) allDelivered(t *testing.T, n int64) {
+	t.Helper()
+	const others = 50 // the greeting, notices, and what is no data
+	if came := int64(a.session.Traffic().FramesIn); n < came-others || n > came || came < 1000 {
+		t.Errorf("%d ticks were delivered of %d frames that came, want all but a few", n, came)
+	}
 }
 
 // TestABusThatStandsStillHoldsNobodyUp has everything decoded though nothing
@@ -246,8 +256,10 @@ func TestABusThatStandsStillHoldsNobodyUp(t *testing.T) {
 	gw.BurstThenFIN(burst)
 	a.ended()
 	a.end()
-	if n := delivered.Load(); n < burst || b.data.Dropped() != uint64(n-room) {
-		t.Errorf("%d ticks were delivered and %d dropped, want all %d and more, and all but %d", n, b.data.Dropped(), burst, room)
+	n := delivered.Load()
+	a.allDelivered(t, n)
+	if b.data.Dropped() != uint64(n-room) {
+		t.Errorf("%d ticks were delivered and %d dropped, want all but %d", n, b.data.Dropped(), room)
 	}
 }
 

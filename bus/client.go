@@ -122,15 +122,67 @@ func Ask(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Ver
 	return a, nil
 }
 
-func ask(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Verb, req events.Request) (events.Answer, error) {
-	// Either may come from a command line, and becomes part of a subject.
+// AskAll gives the command v to connection c and yields its replies: the last
+// one is the first that is not interim ([events.Answer.Interim]). A refusal is a
+// reply too. An error ends it: a *[NobodyError] when nobody takes the command,
+// nats.ErrSlowConsumer when the caller was too slow and replies are missing, and
+// one that is context.DeadlineExceeded when no reply came for as long as idle.
+func AskAll(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Verb, req events.Request, idle time.Duration) iter.Seq2[events.Answer, error] {
+	return func(yield func(events.Answer, error) bool) {
+		for a, err := range askAll(ctx, nc, c, v, req, idle) {
+			if err != nil {
+				err = fmt.Errorf("bus: %s %s: %w", v, c, err)
+			}
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
+}
+
+func askAll(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Verb, req events.Request, idle time.Duration) iter.Seq2[events.Answer, error] {
+	return func(yield func(events.Answer, error) bool) {
+		payload, err := payloadOf(c, v, req)
+		if err != nil {
+			yield(events.Answer{}, err)
+			return
+		}
+		inbox, err := nc.SubscribeSync(nc.NewInbox())
+		if err != nil {
+			yield(events.Answer{}, err)
+			return
+		}
+		defer inbox.Unsubscribe()
+		if err := nc.PublishRequest(events.CommandSubject(c, v), inbox.Subject, payload); err != nil {
+			yield(events.Answer{}, err)
+			return
+		}
+		for {
+			waiting, cancel := context.WithTimeout(ctx, idle)
+			m, err := inbox.NextMsgWithContext(waiting)
+			cancel()
+			a, err := answerOf(ctx, nc, c, v, m, err)
+			if !yield(a, err) || err != nil || !a.Interim() {
+				return
+			}
+		}
+	}
+}
+
+// payloadOf returns what the command v of c is sent with. Either name may come
+// from a command line, and becomes part of a subject.
+func payloadOf(c events.ConnectionID, v events.Verb, req events.Request) ([]byte, error) {
 	if _, err := events.ParseConnectionID(string(c)); err != nil {
-		return events.Answer{}, err
+		return nil, err
 	}
 	if _, err := events.ParseConnectionID(string(v)); err != nil {
-		return events.Answer{}, fmt.Errorf("command %q is not a word", v)
+		return nil, fmt.Errorf("command %q is not a word", v)
 	}
-	payload, err := json.Marshal(req)
+	return json.Marshal(req)
+}
+
+func ask(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Verb, req events.Request) (events.Answer, error) {
+	payload, err := payloadOf(c, v, req)
 	if err != nil {
 		return events.Answer{}, err
 	}
@@ -141,6 +193,11 @@ func ask(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Ver
 	}
 	defer cancel()
 	m, err := nc.RequestWithContext(asking, events.CommandSubject(c, v), payload)
+	return answerOf(ctx, nc, c, v, m, err)
+}
+
+// answerOf reads a reply, or says why there is none.
+func answerOf(ctx context.Context, nc *nats.Conn, c events.ConnectionID, v events.Verb, m *nats.Msg, err error) (events.Answer, error) {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		offers, err := Discover(ctx, nc)

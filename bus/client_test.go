@@ -49,7 +49,7 @@ func TestAskFromAnotherProcess(t *testing.T) {
 
 func TestARefusalIsAnAnswer(t *testing.T) {
 	nc := connect(t, openServer(t, ServerOptions{StoreDir: t.TempDir()}))
-	serving(t, nc, CommandService{Verbs: verbs, Handle: func(context.Context, events.Verb, events.Request) events.Answer {
+	serving(t, nc, CommandService{Verbs: verbs, Handle: func(context.Context, events.Verb, events.Request, func(events.Answer)) events.Answer {
 		return events.Refuse("main", events.ErrorStopped, "connect it first")
 	}})
 	a, err := Ask(t.Context(), nc, "main", events.VerbReconnect, events.Request{})
@@ -119,7 +119,7 @@ func TestAskEndsWithItsContext(t *testing.T) {
 	nc := connect(t, openServer(t, ServerOptions{StoreDir: t.TempDir()}))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	serving(t, nc, CommandService{Verbs: verbs, Handle: func(serving context.Context, _ events.Verb, _ events.Request) events.Answer {
+	serving(t, nc, CommandService{Verbs: verbs, Handle: func(serving context.Context, _ events.Verb, _ events.Request, _ func(events.Answer)) events.Answer {
 		<-serving.Done()
 		return events.Refuse("main", events.ErrorShutdown, "over")
 	}})

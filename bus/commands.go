@@ -30,10 +30,12 @@ type CommandService struct {
 	Pool       []events.ConnectionID // the members, of a pool; nil otherwise
 	Version    string                // the program's, as a semantic version
 	Verbs      []VerbSpec
-	// Handle carries out a well-formed command and returns its answer. It is
+	// Handle carries out a well-formed command and returns its answer, which is
+	// the last reply. Replies before that go to more, until Handle returns. It is
 	// called from many goroutines, at most 256 at once, and must return when its
-	// context ends. A panic is answered with [events.ErrorInternal].
-	Handle func(context.Context, events.Verb, events.Request) events.Answer
+	// context ends, which is also when nobody takes the replies of more any
+	// longer. A panic is answered with [events.ErrorInternal].
+	Handle func(ctx context.Context, v events.Verb, r events.Request, more func(events.Answer)) events.Answer
 	// Started, when set, is called once commands are taken.
 	Started func()
 	// Log takes panics and answers that could not be sent. Its zero value is
@@ -45,7 +47,9 @@ const (
 	maxHandlers  = 256
 	maxIDLength  = 64
 	flushTimeout = 2 * time.Second
-	poolKey      = "pool" // under which a service's metadata name a pool's members
+	statusHeader = "Status" // of a message that the server itself sends
+	noResponders = "503"    // in it: nobody has subscribed to where the message went
+	poolKey      = "pool"   // under which a service's metadata name a pool's members
 )
 
 // ServeCommands takes the commands for a connection under
@@ -139,12 +143,16 @@ func (c *commands) take(ctx context.Context, v events.Verb, r micro.Request) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		c.answer(r, c.overload(ctx))
+		c.answer(r, c.overload(ctx), "")
 		return
 	}
 	go func() {
 		defer func() { <-c.slots }()
-		c.answer(r, c.handle(ctx, v, r))
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		l := &listener{commands: c, request: r, gone: cancel}
+		defer l.close()
+		c.answer(r, c.handle(ctx, v, r, l.more), "")
 	}()
 }
 
@@ -155,7 +163,43 @@ func (c *commands) overload(ctx context.Context) events.Answer {
 	return events.Refuse(c.Connection, events.ErrorBusy, fmt.Sprintf("%d commands are being answered already; try again", maxHandlers))
 }
 
-func (c *commands) handle(ctx context.Context, v events.Verb, r micro.Request) (answer events.Answer) {
+// listener is who asked, as long as the answer to come takes several replies.
+type listener struct {
+	*commands
+	request micro.Request
+	gone    context.CancelCauseFunc
+
+	bounces *nats.Subscription // on the inbox where the server says that nobody listens; nil before the first reply
+	inbox   string
+}
+
+// errNobodyListens is why a command ends whose replies nobody takes any more.
+var errNobodyListens = errors.New("nobody listens to the replies any more")
+
+// more sends a reply that is not the last one.
+func (l *listener) more(a events.Answer) {
+	if l.inbox == "" {
+		l.inbox = l.nc.NewInbox()
+		sub, err := l.nc.Subscribe(l.inbox, func(m *nats.Msg) {
+			if m.Header.Get(statusHeader) == noResponders {
+				l.gone(errNobodyListens)
+			}
+		})
+		if err != nil {
+			l.Log.Warn().Err(err).Msg("whether somebody listens to replies will not be seen")
+		}
+		l.bounces = sub
+	}
+	l.answer(l.request, a, l.inbox)
+}
+
+func (l *listener) close() {
+	if l.bounces != nil {
+		_ = l.bounces.Unsubscribe() // it fails where the connection is closed, and then there is none
+	}
+}
+
+func (c *commands) handle(ctx context.Context, v events.Verb, r micro.Request, more func(events.Answer)) (answer events.Answer) {
 	req, err := parseRequest(v, r)
 	if err != nil {
 		return events.Refuse(c.Connection, events.ErrorBadRequest, err.Error())
@@ -166,7 +210,7 @@ func (c *commands) handle(ctx context.Context, v events.Verb, r micro.Request) (
 			answer = events.Refuse(c.Connection, events.ErrorInternal, fmt.Sprintf("the handler of %s panicked: %v", v, p))
 		}
 	}()
-	return c.Handle(ctx, v, req)
+	return c.Handle(ctx, v, req, more)
 }
 
 // parseRequest reads a command's payload, and its id from wherever it stands.
@@ -188,10 +232,11 @@ func parseRequest(v events.Verb, r micro.Request) (events.Request, error) {
 	return req, nil
 }
 
-// answer sends a to whoever asked. It does not use the request's own Respond
+// answer sends a to whoever asked; when nobody listens, the server says so to
+// bounce, if that is given. It does not use the request's own Respond
 // and Error: micro reads what they leave behind as soon as take returns, and
 // would race with an answer that comes later.
-func (c *commands) answer(r micro.Request, a events.Answer) {
+func (c *commands) answer(r micro.Request, a events.Answer, bounce string) {
 	if r.Reply() == "" {
 		return
 	}
@@ -204,6 +249,7 @@ func (c *commands) answer(r micro.Request, a events.Answer) {
 		b, _ = json.Marshal(a) // strings only: it cannot fail
 	}
 	m := nats.NewMsg(r.Reply())
+	m.Reply = bounce
 	m.Data = b
 	if a.Error != nil {
 		m.Header.Set(micro.ErrorHeader, a.Error.Message)

@@ -62,7 +62,7 @@ var verbs = []VerbSpec{
 }
 
 // accept is a handler that says what it was asked.
-func accept(_ context.Context, v events.Verb, r events.Request) events.Answer {
+func accept(_ context.Context, v events.Verb, r events.Request, _ func(events.Answer)) events.Answer {
 	return events.Answer{OK: true, Status: events.StatusAccepted, Connection: "main", CommandID: string(v) + "/" + r.ID + "/" + r.Reason}
 }
 
@@ -139,7 +139,7 @@ func TestAHandlersFailureIsAnsweredAsOurs(t *testing.T) {
 	var answer events.Answer
 	stop := serving(t, nc, CommandService{
 		Verbs: verbs,
-		Handle: func(_ context.Context, _ events.Verb, r events.Request) events.Answer {
+		Handle: func(_ context.Context, _ events.Verb, r events.Request, _ func(events.Answer)) events.Answer {
 			if r.Reason == "panic" {
 				panic("a nil map")
 			}
@@ -172,12 +172,12 @@ func TestCommandsAreHandledSideBySideUpToALimit(t *testing.T) {
 	nc := connect(t, openServer(t, ServerOptions{StoreDir: t.TempDir()}))
 	release := make(chan struct{})
 	var inside atomic.Int32
-	stop := serving(t, nc, CommandService{Verbs: verbs, Handle: func(ctx context.Context, v events.Verb, r events.Request) events.Answer {
+	stop := serving(t, nc, CommandService{Verbs: verbs, Handle: func(ctx context.Context, v events.Verb, r events.Request, _ func(events.Answer)) events.Answer {
 		inside.Add(1)
 		defer inside.Add(-1)
 		select {
 		case <-release:
-			return accept(ctx, v, r)
+			return accept(ctx, v, r, nil)
 		case <-ctx.Done():
 			return events.Refuse("main", events.ErrorShutdown, "over")
 		}
@@ -240,7 +240,7 @@ func TestServeCommandsEndsWhenTheConnectionIsClosed(t *testing.T) {
 	service.Go(func() {
 		running <- ServeCommands(t.Context(), nc, CommandService{
 			Connection: "main", Version: "1.0.0", Verbs: verbs,
-			Handle: func(ctx context.Context, _ events.Verb, _ events.Request) events.Answer {
+			Handle: func(ctx context.Context, _ events.Verb, _ events.Request, _ func(events.Answer)) events.Answer {
 				close(busy)
 				<-ctx.Done()
 				return events.Answer{}

@@ -11,8 +11,8 @@ import (
 // outsider is who connects without a name. The server knows two users: the
 // process it runs in, and everybody else. It listens on loopback only, so
 // everybody else is who can log on to this machine; they may read, command, and
-// even claim a connection, but they can neither take the log or the bars away nor
-// make up what the feed, the pools and the data show.
+// even claim a connection, but they can neither take the log, the bars and the
+// ledgers away nor make up what these, the feed and the pools show.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.
@@ -45,8 +45,8 @@ func (i insider) allow(o *server.Options) {
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
 // on the stream would not do: the stream itself can still be deleted.
 func outsiderDenied() []string {
-	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects}
-	for _, stream := range []string{events.Stream, events.DataStream} {
+	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, "$KV." + LedgerBucket + ".>"}
+	for _, stream := range []string{events.Stream, events.DataStream, "KV_" + LedgerBucket} {
 		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "MSG.DELETE"} {
 			denied = append(denied, "$JS.API.STREAM."+verb+"."+stream)
 		}

@@ -3,7 +3,6 @@ package connector
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"time"
 
 	"ibconn/events"
@@ -21,30 +20,6 @@ func (r *Runner) qualify(ctx context.Context, req events.Request) events.Answer 
 	wait := time.Duration(cmp.Or(req.Wait, events.ContractWait))
 	answer := make(chan events.Answer, 1)
 	return r.inquiry(ctx, &inquiry{contract: req.Contract, until: r.wallNow().Add(wait), answer: answer}, answer, wait)
-}
-
-// history answers with bars of the past. The contract is qualified first.
-func (r *Runner) history(ctx context.Context, req events.Request) events.Answer {
-	if err := req.CheckBars(); err != nil {
-		return events.Refuse(r.Connection, events.ErrorBadRequest, err.Error())
-	}
-	if n := req.EstimateBars(); n > events.MaxBars {
-		return events.Refuse(r.Connection, events.ErrorTooLarge,
-			fmt.Sprintf("%s of %s are up to %d bars, and an answer takes %d: ask for shorter spans, one after the other", req.Duration, req.BarSize, n, events.MaxBars))
-	}
-	req.Wait = cmp.Or(req.Wait, events.HistoryWait)
-	_, began := r.clock().Now()
-	qualified := r.qualify(ctx, req)
-	if !qualified.OK || len(qualified.Contracts) == 0 {
-		return qualified
-	}
-	c := qualified.Contracts[0].Contract
-	c.SecIDType, c.SecID, c.IncludeExpired = "", "", req.Contract.IncludeExpired
-	_, now := r.clock().Now()
-	wait := time.Duration(req.Wait) - (now - began)
-	answer := make(chan events.Answer, 1)
-	q := &query{contract: c, bars: req.WithDefaults(), until: r.wallNow().Add(wait), answer: answer}
-	return r.inquiry(ctx, q, answer, wait)
 }
 
 // asked is what a caller wants to know of the loop.
@@ -115,6 +90,7 @@ func (l *loop) hear(in Input) bool {
 	case Reached:
 		if in.Attempt == l.running {
 			l.requests.queries.ledger = cmp.Or(l.History, &l.ledgers).For(in.Remote)
+			l.requests.queries.ledger.reached(l.clock())
 		}
 		return false
 	default:

@@ -130,7 +130,7 @@ func asking(t *testing.T, last step, f func(l *life, g *gateway, store *memlog.S
 
 func (l *life) qualify(text string, wait time.Duration) events.Answer {
 	l.Helper()
-	return l.Handle(l.Context(), events.VerbContract, events.Request{Contract: contract(l.TB, text), Wait: events.Wait(wait)})
+	return l.Handle(l.Context(), events.VerbContract, events.Request{Contract: contract(l.TB, text), Wait: events.Wait(wait)}, nil)
 }
 
 // requested returns the requests of a session that are no probe of its link.
@@ -358,8 +358,8 @@ func TestEachWayToNoAnswerHasACodeOfItsOwn(t *testing.T) {
 	}
 	t.Run("malformed", func(t *testing.T) {
 		asking(t, replier(honest), func(l *life, g *gateway, _ *memlog.Store) {
-			wantError(t, l.Handle(l.Context(), events.VerbContract, events.Request{}), events.ErrorBadRequest, "contract: want con_id")
-			wantError(t, l.Handle(l.Context(), events.VerbContract, events.Request{Contract: events.Contract{Symbol: "A\x00B"}}), events.ErrorBadRequest, "symbol")
+			wantError(t, l.Handle(l.Context(), events.VerbContract, events.Request{}, nil), events.ErrorBadRequest, "contract: want con_id")
+			wantError(t, l.Handle(l.Context(), events.VerbContract, events.Request{Contract: events.Contract{Symbol: "A\x00B"}}, nil), events.ErrorBadRequest, "symbol")
 			if n := len(requested(g.sessions()[0])); n != 0 {
 				t.Errorf("%d requests were sent, want none", n)
 			}
@@ -462,7 +462,7 @@ func TestWhoComesBeforeTheRunIsToldInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRunner(memlog.New().Writer(), &gateway{scripts: [][]step{well}})
 		began := time.Now()
-		a := r.Handle(t.Context(), events.VerbContract, events.Request{Contract: contract(t, "AAPL"), Wait: events.Wait(2 * time.Second)})
+		a := r.Handle(t.Context(), events.VerbContract, events.Request{Contract: contract(t, "AAPL"), Wait: events.Wait(2 * time.Second)}, nil)
 		wantError(t, a, events.ErrorTimeout, "does not run yet")
 		if took := time.Since(began); took > 4*time.Second {
 			t.Errorf("that took %v, want little more than its wait", took)

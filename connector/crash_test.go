@@ -72,7 +72,7 @@ func eventful() *gateway {
 // live plays the operator's part in that life, until it is over.
 func (l *life) live() {
 	command := func(id string, verb events.Verb) {
-		l.Handle(l.Context(), verb, events.Request{ID: id, Reason: "the operator's"})
+		l.Handle(l.Context(), verb, events.Request{ID: id, Reason: "the operator's"}, nil)
 	}
 	ready := func(session uint64) bool {
 		return l.until(func(s events.State) bool { return s.Phase == events.PhaseReady && s.Counts.Sessions == session })
@@ -186,10 +186,10 @@ func crashAt(t *testing.T, n int, stored bool) bool {
 	synctest.Wait()
 	// Who heard nothing sends the same again.
 	for _, verb := range controlsOfLife {
-		second.Handle(t.Context(), verb, events.Request{ID: string(verb) + "-1", Wait: events.Wait(time.Minute)})
+		second.Handle(t.Context(), verb, events.Request{ID: string(verb) + "-1", Wait: events.Wait(time.Minute)}, nil)
 	}
 	if !second.State().Wanted {
-		second.Handle(t.Context(), events.VerbConnect, events.Request{ID: "connect-after-crash"})
+		second.Handle(t.Context(), events.VerbConnect, events.Request{ID: "connect-after-crash"}, nil)
 	}
 	if !second.untilPhase(events.PhaseReady) {
 		t.Fatalf("Run() after the crash = %v", second.err)

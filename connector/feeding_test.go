@@ -282,12 +282,12 @@ func (l *life) subscribe(text string, kind events.SubscriptionKind, more ...func
 	for _, m := range more {
 		m(&req)
 	}
-	return l.Handle(l.Context(), events.VerbSubscribe, req)
+	return l.Handle(l.Context(), events.VerbSubscribe, req, nil)
 }
 
 func (l *life) cancel(req events.Request) events.Answer {
 	l.Helper()
-	return l.Handle(l.Context(), events.VerbCancel, req)
+	return l.Handle(l.Context(), events.VerbCancel, req, nil)
 }
 
 func (l *life) wantStatus(name string, status events.SubscriptionStatus) events.Subscription {
@@ -759,6 +759,83 @@ func TestBarsThatAreKeptUpToDateAreFinishedOnce(t *testing.T) {
 		}
 		if shelf.sent["aapl-history-bars-1-min"] < 200 {
 			t.Errorf("%d words of unfinished bars, want one every five seconds", shelf.sent["aapl-history-bars-1-min"])
+		}
+	})
+}
+
+// A hundred subscriptions over two hundred restarts, of the gateway or of our own
+// process, in order or killed: none is ever lost, or there twice.
+func TestNoSubscriptionIsLostOverManyRestarts(t *testing.T) {
+	restarts := 200
+	if testing.Short() {
+		restarts = 20
+	}
+	var scripts [][]step
+	for i := range 2 * restarts {
+		scripts = append(scripts, then(during(time.Duration(20+i%50)*time.Second, feed{}.step), end(events.CauseReset)))
+	}
+	feeding(t, append(scripts, then(feed{}.step)), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		const n = 100
+		for i := range n {
+			kind := events.SubscriptionKinds[i%3] // history-bars keep a query open each, of which there are few
+			if i%20 != 0 && kind == events.SubscribeBars {
+				kind = events.SubscribeQuotes // of real-time bars few are placed in ten minutes
+			}
+			if a := l.subscribe(fmt.Sprint(1000+i), kind); !a.OK {
+				t.Fatalf("subscribe = %+v", a)
+			}
+		}
+		if got := len(l.State().Subscriptions); got != n {
+			t.Fatalf("%d subscriptions, want %d", got, n)
+		}
+		for i := range restarts {
+			switch i % 16 {
+			default: // the gateway ends the session by itself
+				losses := l.State().Counts.Losses
+				l.until(func(s events.State) bool { return s.Counts.Losses > losses })
+			case 1:
+				l.stop()
+				pass(time.Duration(i) * time.Second)
+				l.begin(newFeedingRunner(store, g, shelf))
+			case 2:
+				l.die()
+				l.begin(newFeedingRunner(store, g, shelf))
+			case 3:
+				pass(time.Duration(i%7) * time.Second)
+				l.die()
+				pass(time.Duration(i%5) * time.Minute)
+				l.begin(newFeedingRunner(store, g, shelf))
+			}
+			live := func(s events.State) bool {
+				return len(s.Subscriptions) == n && !slices.ContainsFunc(s.Subscriptions, func(sub events.Subscription) bool { return sub.Status != events.SubscriptionLive })
+			}
+			if !l.until(live) {
+				t.Fatalf("restart %d: the run ended with %v", i, l.err)
+			}
+		}
+		pass(5 * time.Minute) // the last gaps are filled
+		seen := make(map[int64]bool)
+		for _, p := range all[*events.SubscriptionPlacement](store) {
+			if seen[p.RequestID] {
+				t.Fatalf("request id %d was used twice", p.RequestID)
+			}
+			seen[p.RequestID] = true
+		}
+		for _, s := range g.sessions() {
+			placed := make(map[string]int)
+			for _, m := range queried[connector.Subscribe](s) {
+				placed[m.Name]++
+			}
+			for name, times := range placed {
+				if times > 1 {
+					t.Errorf("%s was placed %d times in one session", name, times)
+				}
+			}
+		}
+		for _, sub := range l.State().Subscriptions {
+			if sub.Feed.Kind == events.SubscribeBars {
+				shelf.whole(t, sub.Name, events.RealTimeBar)
+			}
 		}
 	})
 }

@@ -17,12 +17,14 @@ type order struct {
 	answer  chan events.Answer
 }
 
-// Handle takes a command and returns its answer: for status and subscriptions at
-// once from the last state, for contract and history once IB's answer came or its
-// wait is over, for every other verb after the command was recorded. A request
-// that waits is answered with the outcome, or with "accepted" once its wait is
-// over; one to subscribe, once data comes. It may be called from any goroutine while Run runs.
-func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request) events.Answer {
+// Handle takes a command and returns its answer: for status, subscriptions and
+// the cancel of a history at once, for contract and history once IB's answer came
+// or its wait is over, for every other verb after the command was recorded. A
+// request that waits is answered with the outcome, or with "accepted" once its
+// wait is over; one to subscribe, once data comes. Replies of a history that is
+// streamed go to more before that; nil takes none. It may be called from any
+// goroutine while Run runs.
+func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Request, more func(events.Answer)) events.Answer {
 	r.init()
 	switch {
 	case verb == events.VerbStatus:
@@ -30,11 +32,13 @@ func (r *Runner) Handle(ctx context.Context, verb events.Verb, req events.Reques
 	case verb == events.VerbContract:
 		return r.qualify(ctx, req)
 	case verb == events.VerbHistory:
-		return r.history(ctx, req)
+		return r.history(ctx, req, more)
 	case verb == events.VerbSubscribe:
 		return r.subscribe(ctx, req)
+	case verb == events.VerbCancel && req.Query != "":
+		return r.cancel(req)
 	case verb == events.VerbCancel:
-		return r.cancel(ctx, req)
+		return r.unsubscribe(ctx, req)
 	case verb == events.VerbSubscriptions:
 		return r.subscriptions()
 	case !changes(verb):

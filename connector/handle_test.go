@@ -28,7 +28,7 @@ func handled(t *testing.T, g *gateway, f func(*life, *memlog.Store)) {
 }
 
 func (l *life) send(verb events.Verb, req events.Request) events.Answer {
-	return l.Handle(l.Context(), verb, req)
+	return l.Handle(l.Context(), verb, req, nil)
 }
 
 func wantError(t testing.TB, a events.Answer, code events.ErrorCode, words string) {
@@ -153,7 +153,7 @@ func TestAWaitThatIsTooShortEndsAccepted(t *testing.T) {
 		ctx, cancel := context.WithTimeout(l.Context(), time.Second)
 		defer cancel()
 		began = time.Now()
-		a = l.Handle(ctx, events.VerbConnect, events.Request{Wait: events.Wait(time.Minute)})
+		a = l.Handle(ctx, events.VerbConnect, events.Request{Wait: events.Wait(time.Minute)}, nil)
 		if !a.OK || a.Status != events.StatusAccepted || time.Since(began) != time.Second {
 			t.Errorf("answer %+v after %v, want accepted when the context ends", a, time.Since(began))
 		}
@@ -205,8 +205,8 @@ func TestACommandThatComesWhenNobodyRunsIsToldSo(t *testing.T) {
 		idle := newRunner(store.Writer(), g)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		wantError(t, idle.Handle(ctx, events.VerbConnect, events.Request{}), events.ErrorShutdown, "is ending")
-		if a := idle.Handle(ctx, events.VerbStatus, events.Request{}); !a.OK || a.State.Phase != events.PhaseIdle {
+		wantError(t, idle.Handle(ctx, events.VerbConnect, events.Request{}, nil), events.ErrorShutdown, "is ending")
+		if a := idle.Handle(ctx, events.VerbStatus, events.Request{}, nil); !a.OK || a.State.Phase != events.PhaseIdle {
 			t.Errorf("status before the run: %+v", a)
 		}
 	})

@@ -45,7 +45,7 @@ func query(t testing.TB, text, duration, size string, wait time.Duration) events
 
 func (l *life) history(duration, size string, wait time.Duration) events.Answer {
 	l.Helper()
-	return l.Handle(l.Context(), events.VerbHistory, query(l.TB, "AAPL", duration, size, wait))
+	return l.Handle(l.Context(), events.VerbHistory, query(l.TB, "AAPL", duration, size, wait), nil)
 }
 
 // queried returns what of a session's requests is of a type.
@@ -83,8 +83,8 @@ func TestWhatIsWrongWithAQueryIsSaidBeforeItIsAsked(t *testing.T) {
 	asking(t, recalling(bring), func(l *life, g *gateway, _ *memlog.Store) {
 		wantError(t, l.history("1 Y", "1 min", 0), events.ErrorTooLarge, "ask for shorter spans")
 		wantError(t, l.history("1 fortnight", "1 min", 0), events.ErrorBadRequest, "duration")
-		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, `{"symbol":"ES"}`, "1 D", "1 min", 0)), events.ErrorAmbiguous, "57 contracts")
-		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, "NOPE", "1 D", "1 min", 0)), events.ErrorNotFound, "NOPE")
+		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, `{"symbol":"ES"}`, "1 D", "1 min", 0), nil), events.ErrorAmbiguous, "57 contracts")
+		wantError(t, l.Handle(l.Context(), events.VerbHistory, query(t, "NOPE", "1 D", "1 min", 0), nil), events.ErrorNotFound, "NOPE")
 		if n := len(queried[connector.HistoricalBars](g.sessions()[0])); n != 0 {
 			t.Errorf("%d queries were sent, want none", n)
 		}

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -21,19 +22,38 @@ const (
 	// smallBar is how long a bar may be for those rules to count it, but for
 	// the last one, which counts all.
 	smallBar = 30 * time.Second
-	// quotaBegun is what a process that starts takes for used up: it does not
-	// know what the one before it asked for.
+	// quotaBegun is what a process that starts takes for used up where it does
+	// not know what the one before it asked for.
 	quotaBegun = quotaMost / 2
+	maxWeight  = 2 // of a request
+
+	// At most 60 new requests for real-time bars within 10 minutes
+	// (https://interactivebrokers.github.io/tws-api/realtime_bars.html). They are
+	// counted when they are put in a queue, where one may wait for half a minute.
+	barsWithin = 10*time.Minute + 30*time.Second
+	barsMost   = 58
+	barsBegun  = barsMost / 2
+
+	// How long all is held when the gateway says that a rule is broken: another
+	// program asks it too. Each time again it is twice as long.
+	holdFirst = time.Minute
+	holdMost  = quotaWithin
 )
 
-// Ledger keeps the requests for history of all connections to one gateway
-// within IB's rules. Its times are what has passed on the [Clock], which does
-// not jump. Its methods may be called from any goroutine, and none blocks.
+// Ledger keeps the requests for history, and for real-time bars, of all
+// connections to one gateway within IB's rules. Its times are what has passed on
+// the [Clock], which does not jump. Its methods may be called from any goroutine,
+// and wait for nothing but the store that keeps it, if there is one: for that at
+// most two seconds.
 type Ledger struct {
-	mu    sync.Mutex
-	begun bool
-	open  int
-	slots []*slot // of small bars, the oldest first
+	mu        sync.Mutex
+	begun     bool
+	open      int
+	slots     []*slot         // of small bars, the oldest first
+	bars      []time.Duration // when real-time bars were asked for, the oldest first
+	hold      time.Duration   // how long all was held last, since the gateway said that a rule is broken; 0 when it never did
+	heldUntil time.Duration   // and until when
+	keeper    keeper
 }
 
 // slot is a request that a [Ledger] let go.
@@ -52,7 +72,9 @@ type slot struct {
 func (l *Ledger) take(s *slot, now time.Duration) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.begin(now)
+	if !l.begin(now) {
+		return askAgain, false
+	}
 	if l.open >= openMost {
 		wait = askAgain // until one of them is answered
 	}
@@ -62,25 +84,96 @@ func (l *Ledger) take(s *slot, now time.Duration) (wait time.Duration, ok bool) 
 	if wait > 0 {
 		return wait, false
 	}
-	l.open++
 	if s.small {
 		l.slots = append(l.slots, s)
+		if !l.save() { // the next process would not know of it
+			l.drop(s)
+			return askAgain, false
+		}
 	}
+	l.open++
 	return 0, true
 }
 
-func (l *Ledger) begin(now time.Duration) {
+func (l *Ledger) drop(s *slot) {
+	l.slots = slices.DeleteFunc(l.slots, func(o *slot) bool { return o == s })
+}
+
+// begin says whether it is known what was asked for before, and forgets what
+// counts no more.
+func (l *Ledger) begin(now time.Duration) bool {
+	if !l.readable(now) {
+		return false
+	}
 	if !l.begun {
 		l.begun = true
-		l.slots = []*slot{{weight: quotaBegun, left: true, at: now, small: true, closed: true}}
+		l.slots = nil
+		for range quotaBegun {
+			l.slots = append(l.slots, &slot{weight: 1, left: true, at: now, small: true, closed: true})
+		}
+		l.bars = slices.Repeat([]time.Duration{now}, barsBegun)
 	}
 	l.slots = slices.DeleteFunc(l.slots, func(s *slot) bool { return s.left && now-s.at >= quotaWithin })
+	l.bars = slices.DeleteFunc(l.bars, func(at time.Duration) bool { return now-at >= barsWithin })
+	return true
+}
+
+// barsAt returns when one more request for real-time bars may go; now, where it
+// may at once.
+func (l *Ledger) barsAt(now time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begin(now) {
+		return now + askAgain
+	}
+	at := l.held(now)
+	if len(l.bars) >= barsMost {
+		at = max(at, l.bars[len(l.bars)-barsMost]+barsWithin)
+	}
+	return at
+}
+
+// tookBars counts a request for real-time bars that is about to go. It is to be
+// called before the request is put in its queue.
+func (l *Ledger) tookBars(now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.begin(now)
+	l.bars = append(l.bars, now)
+	slices.Sort(l.bars)
+	l.save()
+}
+
+// held returns when something may go, as far as the gateway's complaints go.
+func (l *Ledger) held(now time.Duration) time.Duration {
+	if l.hold == 0 {
+		return now
+	}
+	return max(now, l.heldUntil)
+}
+
+// violated says that the gateway reported a broken rule at now, and returns until
+// when nothing of the kind goes.
+func (l *Ledger) violated(now time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.hold == 0 || now >= l.heldUntil+holdMost: // long after the last one
+		l.hold = holdFirst
+	case now >= l.heldUntil:
+		l.hold = min(2*l.hold, holdMost)
+	default: // of what had left when it was held
+		return l.heldUntil
+	}
+	l.heldUntil = now + l.hold
+	l.save()
+	return l.heldUntil
 }
 
 // due returns when s may go by the rules on small bars. What was let go and did
 // not leave yet counts as if it left now.
 func (l *Ledger) due(s *slot, now time.Duration) time.Duration {
-	due := now
+	due := l.held(now)
 	var series, all []*slot // what counts, the latest first
 	for _, old := range slices.Backward(l.slots) {
 		all = append(all, old)
@@ -93,6 +186,32 @@ func (l *Ledger) due(s *slot, now time.Duration) time.Duration {
 	}
 	due = max(due, room(series, now, burstWithin, burstMost-1, func(*slot) int { return 1 }))
 	return max(due, room(all, now, quotaWithin, quotaMost-s.weight, func(s *slot) int { return s.weight }))
+}
+
+// forecast returns when the last of so many requests like s may go that follow it,
+// as far as can be known, if nobody asks for anything else.
+func (l *Ledger) forecast(s *slot, ahead int, now time.Duration) time.Duration {
+	if !s.small {
+		return now
+	}
+	l.mu.Lock()
+	l.begin(now)
+	known := Ledger{begun: true, hold: l.hold, heldUntil: l.heldUntil}
+	for _, old := range l.slots {
+		known.slots = append(known.slots, &slot{same: old.same, series: old.series, weight: old.weight, left: true, at: old.leaves(now)})
+	}
+	l.mu.Unlock()
+	// After two quotas' worth the times repeat.
+	played := min(ahead, 2*quotaMost)
+	same := s.same
+	for i := range played + 1 {
+		next := &slot{same: same, series: s.series, weight: s.weight, left: true}
+		next.at = known.due(next, now)
+		now, same = next.at, fmt.Sprint(i)
+		known.begin(now)
+		known.slots = append(known.slots, next)
+	}
+	return now + time.Duration((ahead-played)*s.weight/quotaMost)*quotaWithin
 }
 
 func (s *slot) leaves(now time.Duration) time.Duration {
@@ -120,6 +239,7 @@ func (l *Ledger) sent(s *slot, now time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.left, s.at = true, now
+	l.changed(s)
 }
 
 // unsent gives back what never left.
@@ -127,7 +247,16 @@ func (l *Ledger) unsent(s *slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.close(s)
-	l.slots = slices.DeleteFunc(l.slots, func(o *slot) bool { return o == s })
+	l.drop(s)
+	l.changed(s)
+}
+
+// changed stores what is known of s now. If that fails, the next process takes s
+// to have left later than it did.
+func (l *Ledger) changed(s *slot) {
+	if s.small {
+		l.save()
+	}
 }
 
 // answered says that the gateway has done with a request, or its session ended.
@@ -138,6 +267,7 @@ func (l *Ledger) answered(s *slot, now time.Duration) {
 	l.close(s)
 	if !s.left {
 		s.left, s.at = true, now
+		l.changed(s)
 	}
 }
 
@@ -149,9 +279,23 @@ func (l *Ledger) close(s *slot) {
 }
 
 // Ledgers has the [Ledger] of each gateway. Its zero value is ready to use, from
-// any goroutine.
-type Ledgers struct{ ledgers perGateway[Ledger] }
+// any goroutine. It must not be changed once it is used.
+type Ledgers struct {
+	// Store keeps the ledgers over restarts. Without it, and where it has nothing
+	// of a gateway, half of what IB allows is taken for used up at the start.
+	Store LedgerStore
+
+	ledgers perGateway[Ledger]
+}
 
 // For returns the ledger of the gateway at an address. Connections that reach
 // one gateway under two addresses have two.
-func (l *Ledgers) For(gateway string) *Ledger { return l.ledgers.at(gateway) }
+func (l *Ledgers) For(gateway string) *Ledger {
+	of := l.ledgers.at(gateway)
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if of.keeper.store == nil {
+		of.keeper = keeper{store: l.Store, gateway: gateway}
+	}
+	return of
+}

@@ -3,27 +3,80 @@ package connector
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"ibconn/events"
 )
 
-// query is one caller's question for bars of the past, and the gateway's
-// request for it. It is kept until nothing of it is open at the gateway.
+// query is a question for bars of the past, of all callers that ask it at once,
+// and the gateway's request for it. It is kept until nothing of it is open at
+// the gateway.
 type query struct {
 	contract events.Contract // qualified
 	bars     events.BarQuery
-	until    time.Time            // when the caller goes away
-	answer   chan<- events.Answer // has room for the answer; nil once it was given
+	callers  []*caller // who waits for the answer
 
-	ledger *Ledger   // that let it go
-	slot   *slot     // its place there; nil until it was let go
-	next   time.Time // when to ask the ledger again
-	may    time.Time // when it may go, as the ledger said last
-	id     int64     // 0 until it is given to the session
-	leftAt time.Time // when it left for the gateway; zero until then
-	empty  string    // the gateway's words that there is no data, until they are proven; else empty
-	cancel int64     // the id of its cancel; 0 when there is none
+	ledger  *Ledger   // that let it go
+	slot    *slot     // its place there; nil until it was let go
+	next    time.Time // when to ask the ledger again
+	may     time.Time // when it may go, as the ledger said last
+	id      int64     // 0 until it is given to the session
+	expires time.Time // when it is not to be sent any more
+	leftAt  time.Time // when it left for the gateway; zero until then
+	empty   string    // the gateway's words that there is no data, until they are proven; else empty
+	cancel  int64     // the id of its cancel; 0 when there is none
+}
+
+// caller waits for the answer to a query. It gets one.
+type caller struct {
+	until    time.Time     // when it goes away
+	patience time.Duration // how long the gateway may take once it was asked; 0 for as long as until
+	priority Priority
+	ahead    int                // how many requests of the kind follow this one
+	whole    bool               // it is turned away at once when there is no time for all of them
+	answer   chan events.Answer // has room for the answer
+
+	expects atomic.Pointer[expectation] // nil until something is known
+}
+
+// expectation is what can be known of when a caller gets its answer.
+type expectation struct {
+	next time.Time // when IB's rules let the request go; zero once they did
+	last time.Time // when they let the last of those ahead go, as far as can be known
+}
+
+// waitsUntil is when c goes away, whose request left then, or not yet.
+func (c *caller) waitsUntil(leftAt time.Time) time.Time {
+	if leftAt.IsZero() || c.patience == 0 {
+		return c.until
+	}
+	return earliest(c.until, leftAt.Add(c.patience))
+}
+
+// until is when the last of the callers goes away.
+func (q *query) until() time.Time {
+	var last time.Time
+	for _, c := range q.callers {
+		last = latest(last, c.until)
+	}
+	return last
+}
+
+// priority is that of the most urgent caller.
+func (q *query) priority() Priority {
+	most := PriorityBackfill
+	for _, c := range q.callers {
+		most = min(most, c.priority)
+	}
+	return most
+}
+
+// takes says whether who asks c for bars at now gets the answer to q too. One
+// that left a while ago may never be answered, and by then another may go.
+func (q *query) takes(o *query, now time.Time) bool {
+	return q.contract == o.contract && q.place().same == o.place().same &&
+		q.cancel == 0 && (q.leftAt.IsZero() || now.Sub(q.leftAt) < identicalWithin)
 }
 
 // askAgain is how soon the ledger is asked again at most, for a place that came
@@ -41,23 +94,57 @@ type queries struct {
 	cancelled []int64
 }
 
-// put implements asked.
+// put implements asked: q has one caller, who shares a query that is the same.
 func (q *query) put(r *requests, s events.State, now time.Time) {
 	waiting := 0
 	for _, o := range r.queries.all {
-		if o.answer != nil {
-			waiting++
-		}
+		waiting += len(o.callers)
 	}
-	a, no := r.turnedAway(s, q.until, now, waiting)
+	a, no := r.turnedAway(s, q.until(), now, waiting)
 	if r.queries.ledger == nil {
 		a, no = r.notReady(s), true
 	}
+	if c := q.callers[0]; !no && c.whole {
+		a, no = r.noTimeFor(q, c, now)
+	}
 	if no {
-		q.answer <- a
+		q.reply(a)
 		return
 	}
-	r.queries.all = append(r.queries.all, q)
+	i := slices.IndexFunc(r.queries.all, func(o *query) bool { return o.takes(q, now) })
+	if i < 0 {
+		r.queries.all = append(r.queries.all, q)
+		return
+	}
+	r.queries.all[i].callers = append(r.queries.all[i].callers, q.callers...)
+}
+
+// noTimeFor turns c away where IB's rules leave no time for all that it wants.
+func (r *requests) noTimeFor(q *query, c *caller, now time.Time) (events.Answer, bool) {
+	last := now.Add(r.queries.ledger.forecast(q.place(), c.ahead, r.passedTime) - r.passedTime)
+	c.expects.Store(&expectation{last: last})
+	if last.Before(c.until) {
+		return events.Answer{}, false
+	}
+	a := r.refusing(events.ErrorPacing, "it takes %d requests, of which IB's rules on history let the last one go at %s at the earliest, and it waits until %s: ask with a longer wait, or for less",
+		c.ahead+1, clock(last), clock(c.until))
+	a.ExpectedAt = last
+	return a, true
+}
+
+// leaving takes a caller away that waits no longer.
+type leaving struct{ caller *caller }
+
+// put implements asked.
+func (l leaving) put(r *requests, _ events.State, _ time.Time) {
+	for _, q := range slices.Clone(r.queries.all) {
+		if n := len(q.callers); n > 0 {
+			q.callers = slices.DeleteFunc(q.callers, func(c *caller) bool { return c == l.caller })
+			if len(q.callers) < n {
+				r.abandon(q)
+			}
+		}
+	}
 }
 
 func (r *requests) query(id int64) *query {
@@ -81,12 +168,23 @@ func (q *query) place() *slot {
 	}
 }
 
-// reply gives the caller of q its answer, if it has none.
+// reply gives all that wait for q their answer.
 func (q *query) reply(a events.Answer) {
-	if q.answer != nil {
-		q.answer <- a
-		q.answer = nil
+	for _, c := range q.callers {
+		c.answer <- a
 	}
+	q.callers = nil
+}
+
+// replyTo gives those callers of q their answer whom goes picks.
+func (q *query) replyTo(goes func(*caller) bool, a events.Answer) {
+	q.callers = slices.DeleteFunc(q.callers, func(c *caller) bool {
+		over := goes(c)
+		if over {
+			c.answer <- a
+		}
+		return over
+	})
 }
 
 // done answers q, of which nothing is open at the gateway any more.
@@ -108,14 +206,18 @@ func (r *requests) forget(q *query) {
 func (r *requests) dueQueries(s events.State, now time.Time) (messages []Message, wanted bool) {
 	why := doubtOf(s, events.FarmHistorical)
 	for _, q := range slices.Clone(r.queries.all) {
-		switch {
-		case q.empty != "" && why != "":
+		if q.empty != "" && why != "" {
 			r.done(q, r.emptyUntrusted(q.empty, why))
-		case q.answer != nil && !now.Before(q.until):
-			if m, ok := r.giveUp(q, why); ok {
-				messages = append(messages, m)
+			continue
+		}
+		if waiting := len(q.callers); waiting > 0 {
+			q.replyTo(func(c *caller) bool { return !now.Before(c.waitsUntil(q.leftAt)) }, r.queryOverdue(q, why))
+			if len(q.callers) < waiting {
+				r.abandon(q)
 			}
-		case q.answer == nil:
+		}
+		switch {
+		case len(q.callers) == 0:
 		case q.empty != "":
 			wanted = true
 		case q.slot == nil && !now.Before(q.next):
@@ -124,6 +226,8 @@ func (r *requests) dueQueries(s events.State, now time.Time) (messages []Message
 			}
 		}
 	}
+	messages = append(messages, r.late...)
+	r.late = nil
 	return messages, wanted
 }
 
@@ -134,38 +238,73 @@ func (r *requests) letGo(q *query, now time.Time) (Message, bool) {
 	wait, ok := q.ledger.take(place, r.passedTime)
 	switch {
 	case ok:
-		q.slot, q.id = place, r.nextID()
-		return Message{ID: q.id, Priority: PriorityRequest, Expires: q.until, Request: HistoricalBars{Contract: q.contract, Query: q.bars}}, true
-	case wait > askAgain && !now.Add(wait).Before(q.until):
+		q.slot, q.id, q.expires = place, r.nextID(), q.until()
+		q.expect(expectation{})
+		return Message{ID: q.id, Priority: q.priority(), Expires: q.expires, Request: HistoricalBars{Contract: q.contract, Query: q.bars}}, true
+	case wait > askAgain:
+		may := now.Add(wait)
 		a := r.refusing(events.ErrorPacing,
-			"IB's rules on history do not let it go before %s, and it waits until %s: ask again then, or with a longer wait", clock(now.Add(wait)), clock(q.until))
-		a.RetryAt = now.Add(wait)
-		r.done(q, a)
-	default: // a place may come free before that, or another take it
-		q.next, q.may = now.Add(min(wait, askAgain)), now.Add(wait)
+			"IB's rules on history do not let it go before %s, and it waits until %s: ask again then, or with a longer wait", clock(may), clock(q.until()))
+		a.RetryAt = may
+		q.replyTo(func(c *caller) bool { return !may.Before(c.until) }, a)
+		if len(q.callers) == 0 {
+			r.forget(q)
+			return Message{}, false
+		}
 	}
+	// A place may come free before that, or another take it.
+	if may := now.Add(wait); !may.Equal(q.may) {
+		q.may = may
+		ahead := 0
+		for _, c := range q.callers {
+			ahead = max(ahead, c.ahead)
+		}
+		q.expect(expectation{next: may, last: now.Add(q.ledger.forecast(place, ahead, r.passedTime) - r.passedTime)})
+	}
+	q.next = now.Add(min(wait, askAgain))
 	return Message{}, false
+}
+
+// expect tells the callers of q when they may expect what. What was known of the
+// end stays so where nothing new is.
+func (q *query) expect(e expectation) {
+	for _, c := range q.callers {
+		told := e
+		if old := c.expects.Load(); told.last.IsZero() && old != nil {
+			told.last = old.last
+		}
+		c.expects.Store(&told)
+	}
 }
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05Z") }
 
-// giveUp answers a caller whose time is over, and returns the cancel of what is
-// open at the gateway.
-func (r *requests) giveUp(q *query, why string) (Message, bool) {
+// queryOverdue is the answer to those who wait for q no longer.
+func (r *requests) queryOverdue(q *query, why string) events.Answer {
 	switch {
 	case q.empty != "":
-		r.done(q, r.emptyUntrusted(q.empty, "IB's servers did not answer a search in time"))
+		return r.emptyUntrusted(q.empty, "IB's servers did not answer a search in time")
 	case !q.leftAt.IsZero():
-		q.reply(r.refusing(events.ErrorTimeout, "the gateway did not answer in time%s: the query is cancelled", behind(": ", why)))
-		return r.cancel(q), true
+		return r.refusing(events.ErrorTimeout, "the gateway did not answer in time%s: the query is cancelled", behind(": ", why))
 	case q.slot == nil:
 		a := r.refusing(events.ErrorPacing, "IB's rules on history did not let it go in time: nothing was asked")
 		a.RetryAt = q.may
-		r.done(q, a)
-	default: // what became of its message is yet to be told
-		q.reply(r.expired())
+		return a
+	default:
+		return r.expired()
 	}
-	return Message{}, false
+}
+
+// abandon sees to what is open of q at the gateway, when nobody waits for it any
+// more. Where its message is yet to leave, what becomes of that is yet to be told.
+func (r *requests) abandon(q *query) {
+	switch {
+	case len(q.callers) > 0, q.cancel != 0:
+	case q.empty != "", q.slot == nil:
+		r.done(q, events.Answer{})
+	case !q.leftAt.IsZero():
+		r.late = append(r.late, r.cancel(q))
+	}
 }
 
 func (r *requests) cancel(q *query) Message {
@@ -186,9 +325,7 @@ func (r *requests) passedQuery(q *query, in Passed, now time.Time) {
 	case in.Outcome == OutcomeSent:
 		q.leftAt = now
 		q.ledger.sent(q.slot, r.passedTime)
-		if q.answer == nil {
-			r.late = append(r.late, r.cancel(q))
-		}
+		r.abandon(q)
 	case in.Outcome == OutcomeLost:
 		q.reply(r.sessionLost())
 		q.ledger.unsent(q.slot)
@@ -198,9 +335,13 @@ func (r *requests) passedQuery(q *query, in Passed, now time.Time) {
 		q.ledger.unsent(q.slot)
 		r.forget(q)
 	case in.Outcome == OutcomeExpired:
-		q.reply(r.expired())
 		q.ledger.unsent(q.slot)
-		r.forget(q)
+		q.slot, q.id, q.next, q.may = nil, 0, now, time.Time{}
+		// Who joined it since and has more time waits for it to go again.
+		q.replyTo(func(c *caller) bool { return !q.expires.Before(c.until) }, r.expired())
+		if len(q.callers) == 0 {
+			r.forget(q)
+		}
 	}
 }
 
@@ -233,7 +374,7 @@ func (r *requests) nothing(s events.State, q *query, words string) {
 	}
 	q.empty = words
 	q.ledger.answered(q.slot, r.passedTime) // the gateway has done with it
-	if q.answer == nil {
+	if len(q.callers) == 0 {
 		r.done(q, events.Answer{})
 	}
 }
@@ -259,7 +400,7 @@ func (r *requests) provenQueries(there bool, why string, now time.Time) {
 }
 
 // noticedQuery answers q with an error of the gateway.
-func (r *requests) noticedQuery(s events.State, q *query, in Noticed) {
+func (r *requests) noticedQuery(s events.State, q *query, in Noticed, now time.Time) {
 	why := doubtOf(s, events.FarmHistorical)
 	reading := events.ReadNotice(in.Code, in.Message)
 	switch class := reading.Class; {
@@ -268,7 +409,11 @@ func (r *requests) noticedQuery(s events.State, q *query, in Noticed) {
 	case class == events.ClassNoData:
 		r.nothing(s, q, said(in))
 	case class == events.ClassPacing, class == events.ClassCapacity:
-		r.done(q, r.refusing(events.ErrorPacing, "the gateway says that history was asked for too fast: %s", said(in)))
+		a := r.refusing(events.ErrorPacing, "the gateway says that history was asked for too fast: %s", said(in))
+		if class == events.ClassPacing && q.slot.small {
+			a.RetryAt = now.Add(q.ledger.violated(r.passedTime) - r.passedTime)
+		}
+		r.done(q, a)
 	case class == events.ClassEntitlement:
 		r.done(q, r.refusing(events.ErrorNotPermitted, "the account has no permission for this data: %s", said(in)))
 	case in.Code == noContract && why != "":
@@ -295,10 +440,12 @@ func (r *requests) endQueries(a events.Answer) {
 func (r *requests) wakeQueries() time.Time {
 	var at time.Time
 	for _, q := range r.queries.all {
-		if q.answer == nil {
+		if len(q.callers) == 0 {
 			continue
 		}
-		at = earliest(at, q.until)
+		for _, c := range q.callers {
+			at = earliest(at, c.waitsUntil(q.leftAt))
+		}
 		switch {
 		case q.slot == nil:
 			at = earliest(at, q.next)

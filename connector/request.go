@@ -276,7 +276,7 @@ func (r *requests) noticed(s events.State, in Noticed, now time.Time) bool {
 	case r.echo(in):
 		return true
 	case r.query(in.RequestID) != nil:
-		r.noticedQuery(s, r.query(in.RequestID), in)
+		r.noticedQuery(s, r.query(in.RequestID), in, now)
 		return in.Code != 100
 	case in.RequestID == r.proof.id:
 		r.proven(false, "a search was refused: "+said(in), now)
@@ -475,7 +475,10 @@ func (r *requests) shift(by time.Duration) {
 		}
 	}
 	for _, q := range r.queries.all {
-		q.until, q.next, q.may, q.leftAt = q.until.Add(by), moved(q.next, by), moved(q.may, by), moved(q.leftAt, by)
+		q.next, q.may, q.expires, q.leftAt = moved(q.next, by), moved(q.may, by), moved(q.expires, by), moved(q.leftAt, by)
+		for _, c := range q.callers {
+			c.until = c.until.Add(by)
+		}
 	}
 	r.proof.until, r.proof.next = r.proof.until.Add(by), r.proof.next.Add(by)
 }

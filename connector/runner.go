@@ -46,6 +46,7 @@ type Runner struct {
 	orders    chan order
 	inquiries chan asked
 	ledgers   Ledgers
+	recalls   recalls
 	ended     chan struct{} // closed when Run has ended
 	once      sync.Once
 }

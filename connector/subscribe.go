@@ -62,8 +62,8 @@ func hoursOf(d events.ContractDetails, at time.Time) events.TradingTimes {
 	return events.TradingTimes{Zone: d.TimeZoneID, Trading: d.TradingHours, Liquid: d.LiquidHours, AsOf: at}
 }
 
-// cancel has something delivered no longer.
-func (r *Runner) cancel(ctx context.Context, req events.Request) events.Answer {
+// unsubscribe has something delivered no longer.
+func (r *Runner) unsubscribe(ctx context.Context, req events.Request) events.Answer {
 	return r.order(ctx, Commanded{ID: req.ID, Verb: events.VerbCancel, Reason: req.Reason, Cancel: &Cancelling{
 		Subscription: req.Subscription, Caller: cmp.Or(req.Caller, events.DefaultCaller), All: req.All,
 	}})

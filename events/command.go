@@ -59,11 +59,11 @@ func (v Verb) Purpose() string {
 	case VerbContract:
 		return "which contract a description means, and all that IB knows of it; changes nothing"
 	case VerbHistory:
-		return "bars of the past of a contract, as far as they fit one answer; changes nothing"
+		return "bars of the past of a contract, in several replies where \"stream\" is set; changes nothing"
 	case VerbSubscribe:
 		return "have data of a contract delivered until it is cancelled, over restarts and sessions; the same again is one"
 	case VerbCancel:
-		return "want a subscription no longer; it ends when its last caller did"
+		return "want a subscription no longer, which ends when its last caller did; or end a history that is under way, by its id"
 	case VerbSubscriptions:
 		return "what is subscribed to, and how that stands; changes nothing"
 	case VerbReconnectData:

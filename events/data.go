@@ -93,7 +93,7 @@ type Greeks struct {
 type Trade struct {
 	Arrival
 	Time       time.Time `json:"time"` // IB's, in whole seconds
-	Price      string    `json:"price"`
+	Price      string    `json:"price,omitempty"`
 	Size       string    `json:"size,omitempty"`
 	Exchange   string    `json:"exchange,omitempty"`
 	Conditions string    `json:"conditions,omitempty"` // as IB words them
@@ -116,7 +116,7 @@ type BidAsk struct {
 type Midpoint struct {
 	Arrival
 	Time  time.Time `json:"time"` // IB's, in whole seconds
-	Price string    `json:"price"`
+	Price string    `json:"price,omitempty"`
 }
 
 // BarData is one bar of a subscription.

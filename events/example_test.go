@@ -42,3 +42,27 @@ func Example() {
 	// 2 waiting: connection wanted as the program started
 	// 3 dialing: dialing 127.0.0.1:4002 as client 17 (attempt 1)
 }
+
+// Half an hour of a stock's bars: one is missing in the middle, and the last one
+// is not finished yet.
+func ExampleBarCheck() {
+	hours, err := events.ParseHours("20261125:0930-20261125:1600;20261126:CLOSED", "US/Eastern")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	check := events.NewBarCheck(10*time.Minute, "TRADES", hours)
+	read := time.Date(2026, 11, 25, 15, 5, 0, 0, time.UTC)
+	for _, b := range []events.Bar{
+		{Time: "2026-11-25T14:30:00Z", Open: "270.1", High: "271", Low: "270", Close: "270.95", Volume: "182300", Count: 904},
+		{Time: "2026-11-25T14:50:00Z", Open: "270.9", High: "270.8", Low: "270.5", Close: "270.5", Volume: "90100", Count: 411},
+		{Time: "2026-11-25T15:00:00Z", Open: "270.5", High: "270.5", Low: "270.5", Close: "270.5", Volume: "0"},
+	} {
+		b = check.Check(b, read)
+		fmt.Println(b.Time, b.Severity, b.Issues, b.Provisional)
+	}
+	// Output:
+	// 2026-11-25T14:30:00Z  [] false
+	// 2026-11-25T14:50:00Z error [ohlc_order hole] false
+	// 2026-11-25T15:00:00Z  [] true
+}

@@ -45,8 +45,9 @@ type Bar struct {
 	Provisional bool       `json:"provisional,omitempty"` // it was not finished yet when it was read
 }
 
-// MaxBars is how many bars a query may be for: so many are an answer of less
-// than 1 MiB, which is what a message may have on the bus.
+// MaxBars is how many bars a query may be for that is answered with one reply:
+// so many are an answer of less than 1 MiB, which is what a message may have on
+// the bus.
 const MaxBars = 3000
 
 // HistoryWait is how long the command history waits for its answer, its turn
@@ -170,6 +171,28 @@ func (q BarQuery) CheckBars() error {
 	}
 	_, err := q.span()
 	return err
+}
+
+// Start returns when q begins, by the calendar, where it ends at a time. A
+// query that is not in order begins there. IB counts seconds and days as those in
+// which there is trading, and may begin earlier.
+func (q BarQuery) Start(end time.Time) time.Time {
+	n, unit, _ := strings.Cut(q.Duration, " ")
+	count, err := strconv.Atoi(n)
+	if _, outOfRange := q.span(); err != nil || outOfRange != nil {
+		return end
+	}
+	switch unit {
+	case "D":
+		return end.AddDate(0, 0, -count)
+	case "W":
+		return end.AddDate(0, 0, -7*count)
+	case "M":
+		return end.AddDate(0, -count, 0)
+	case "Y":
+		return end.AddDate(-count, 0, 0)
+	}
+	return end.Add(-time.Duration(count) * time.Second)
 }
 
 // EstimateBars returns how many bars q is for at most, had there been trades all

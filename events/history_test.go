@@ -51,7 +51,7 @@ func TestQueriesForHistoryThatAreWrongSayWhatIsAllowed(t *testing.T) {
 		`,"duration":"1 D","bar_size":"1 day","end":"20261218"`:               `end "20261218": want a time such as 2026-12-18T16:00:00Z`,
 		`,"duration":"1 D","bar_size":"1 day","end":"2026-12-18T16:00:00.5Z"`: `want whole seconds`,
 		`,"duration":"1 D","bar_size":"1 day","end":"1026-12-18T16:00:00Z"`:   `end in the year 1026: want 1900 to 9999`,
-		`,"duration":"1 D","bar_size":"1 day","symbol":"X"`:                   `unknown field "symbol": want id, reason, wait, contract, end, duration, bar_size, what or rth`,
+		`,"duration":"1 D","bar_size":"1 day","symbol":"X"`:                   `unknown field "symbol": want id, reason, wait, contract, duration, bar_size, what, rth, end or stream`,
 	} {
 		payload := `{"contract":"AAPL"` + fields + `}`
 		got, err := VerbHistory.ParseRequest([]byte(payload))

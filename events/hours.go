@@ -210,25 +210,28 @@ type listed struct {
 	from, to time.Time
 }
 
+func (l listed) closed() bool { return l.from.IsZero() }
+
 // hours works out what was read.
 func (r *hoursReader) hours() Hours {
 	slices.SortFunc(r.sessions, func(a, b TradingSession) int { return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To)) })
-	h := Hours{zone: r.zone, sessions: slices.Compact(r.sessions)}
+	r.sessions = slices.Compact(r.sessions)
+	h := Hours{zone: r.zone, sessions: r.sessions}
 	for _, s := range h.sessions {
 		h.open = append(h.open, stretch{s.From, s.To})
 	}
 	h.open = joined(h.open)
-	h.known = joined(r.known(r.days(h.sessions)))
+	h.known = joined(r.known(r.days()))
 	return h
 }
 
 // days returns the days that are said something of, in order.
-func (r *hoursReader) days(sessions []TradingSession) []listed {
+func (r *hoursReader) days() []listed {
 	var all []listed
 	for _, day := range r.closed {
 		all = append(all, listed{day: day})
 	}
-	for _, s := range sessions {
+	for _, s := range r.sessions {
 		day, _ := time.Parse(time.DateOnly, s.Day) // which was written in this form
 		all = append(all, listed{day, s.From, s.To})
 	}
@@ -239,7 +242,7 @@ func (r *hoursReader) days(sessions []TradingSession) []listed {
 		switch {
 		case last < 0 || !days[last].day.Equal(l.day):
 			days = append(days, l)
-		case days[last].from.IsZero():
+		case days[last].closed():
 			days[last] = l // sessions of a day that is said to be closed, too
 		case l.to.After(days[last].to):
 			days[last].to = l.to
@@ -248,26 +251,77 @@ func (r *hoursReader) days(sessions []TradingSession) []listed {
 	return days
 }
 
-// known returns when it is known whether there is a session. Between sessions
-// of days that are listed one after the other there is none. The first of such
-// days begins at midnight, or with its session on the evening before. The last
-// one ends at midnight, but where sessions begin on evenings: then another may
-// begin after its last one.
+// known returns when it is known whether there is a session. Between days that
+// are listed without one left out there is none: after Saturday's CLOSED comes
+// what begins on Sunday evening, though it is Monday's. The first of such days
+// begins and the last one ends at midnight, but where sessions go on over
+// midnight: then one that is not listed may have begun on the evening before
+// the first, or begin on that of the last.
 func (r *hoursReader) known(days []listed) []stretch {
-	evenings := slices.ContainsFunc(days, func(l listed) bool { return !l.from.IsZero() && l.from.Before(r.at(l.day, 0)) })
+	n := r.nights()
 	var known []stretch
 	for i, l := range days {
 		s := stretch{r.at(l.day, 0), r.at(l.day.AddDate(0, 0, 1), 0)}
-		next := i+1 < len(days) && days[i+1].day.Equal(l.day.AddDate(0, 0, 1))
-		if evenings && !next {
-			s.to = s.from
+		begins, ends := i == 0 || r.leftOut(days[i-1], l), i+1 == len(days) || r.leftOut(l, days[i+1])
+		switch {
+		case !begins || !n.any:
+		case l.closed():
+			s.from = r.at(l.day, n.dawn)
+		default:
+			s.from = l.from
 		}
-		if !l.from.IsZero() {
+		switch {
+		case !ends:
+			s.to = later(s.to, days[i+1].from)
+		case !n.any:
+		case l.closed():
+			s.to = r.at(l.day, n.evening)
+		default:
+			s.to = l.to
+		}
+		if !l.closed() {
 			s.from, s.to = earlier(s.from, l.from), later(s.to, l.to)
 		}
 		known = append(known, s)
 	}
 	return known
+}
+
+// nights are what the sessions that go on over midnight have in common.
+type nights struct {
+	any     bool
+	evening int // when the earliest begins, in minutes of the clock
+	dawn    int // when the last ends of those that end before noon
+}
+
+func (r *hoursReader) nights() nights {
+	n := nights{evening: 24 * 60}
+	for _, s := range r.sessions {
+		from, to := s.From.In(r.zone), s.To.Add(-1).In(r.zone)
+		if from.Format(time.DateOnly) == s.Day {
+			continue
+		}
+		n.any, n.evening = true, min(n.evening, from.Hour()*60+from.Minute())
+		if to.Hour() < 12 {
+			n.dawn = max(n.dawn, to.Hour()*60+to.Minute()+1)
+		}
+	}
+	return n
+}
+
+// leftOut tells whether dates between one day's sessions and the next one's are
+// not listed.
+func (r *hoursReader) leftOut(l, next listed) bool {
+	return r.first(next).After(l.day.AddDate(0, 0, 1))
+}
+
+// first is the date on which the sessions of a day begin, as a midnight of UTC.
+func (r *hoursReader) first(l listed) time.Time {
+	if l.closed() {
+		return l.day
+	}
+	from := l.from.In(r.zone)
+	return time.Date(from.Year(), from.Month(), from.Day(), 0, 0, 0, 0, time.UTC)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -100,8 +100,12 @@ func TestHoursThatAreWrongSayWhatIsWanted(t *testing.T) {
 func TestMarketsAreOpenAsFarAsIsKnown(t *testing.T) {
 	week := map[string]Hours{
 		"stock": parseHours(t, stockWeek, "US/Eastern"), "future": parseHours(t, futureWeek, "US/Central"), "pair": parseHours(t, pairWeek, "US/Eastern"),
-		"weekend": parseHours(t, "20261124:1700-20261125:1600;20261128:CLOSED;20261129:CLOSED", "US/Central"),
-		"nothing": {},
+		"weekend":  parseHours(t, "20261124:1700-20261125:1600;20261128:CLOSED;20261129:CLOSED", "US/Central"),
+		"saturday": parseHours(t, "20261128:CLOSED;20261129:1700-20261130:1600", "US/Central"),
+		"night":    parseHours(t, "20261125:0915-20261125:1200,20261125:1300-20261125:1630,20261125:1715-20261126:0300;20261126:0915-20261126:1630", "Hongkong"),
+		"twice":    parseHours(t, "20261125:0930-20261125:1600;20261125:0930-20261125:1600", "US/Eastern"),
+		"sunday":   parseHours(t, "20261129:CLOSED;20261130:1715-20261201:0300", "Hongkong"),
+		"nothing":  {},
 	}
 	for _, tt := range []struct {
 		of, at      string
@@ -130,9 +134,24 @@ func TestMarketsAreOpenAsFarAsIsKnown(t *testing.T) {
 		{"future", "2026-11-30T22:00:00Z", false, false}, // Tuesday's session may begin any time
 		{"pair", "2026-11-25T22:14:59Z", false, true},
 		{"pair", "2026-11-25T22:15:00Z", true, true},
-		{"pair", "2026-11-29T12:00:00Z", false, false}, // Sunday is not listed
+		{"pair", "2026-11-28T12:00:00Z", false, true},
+		{"pair", "2026-11-29T12:00:00Z", false, true}, // Sunday is not listed, and nothing is left out
+		{"pair", "2026-11-29T22:15:00Z", true, true},
+		{"weekend", "2026-11-26T18:00:00Z", false, false}, // two days are left out
 		{"weekend", "2026-11-28T18:00:00Z", false, true},
+		{"weekend", "2026-11-29T22:59:59Z", false, true},
 		{"weekend", "2026-11-29T23:30:00Z", false, false}, // Monday is not listed, and may begin on Sunday
+		{"saturday", "2026-11-28T05:59:59Z", false, false},
+		{"saturday", "2026-11-28T06:00:00Z", false, true}, // midnight in Chicago
+		{"night", "2026-11-24T18:00:00Z", false, false},   // the night before may not be over
+		{"night", "2026-11-25T01:15:00Z", true, true},
+		{"night", "2026-11-25T09:00:00Z", false, true},
+		{"night", "2026-11-25T18:59:59Z", true, true},
+		{"night", "2026-11-25T19:00:00Z", false, true},
+		{"night", "2026-11-26T08:30:00Z", false, false}, // the next night is not listed
+		{"sunday", "2026-11-28T18:59:59Z", false, false},
+		{"sunday", "2026-11-28T19:00:00Z", false, true},
+		{"twice", "2026-11-26T04:59:59Z", false, true},
 		{"nothing", "2026-11-25T15:00:00Z", false, false},
 	} {
 		if open, known := week[tt.of].Open(utc(t, tt.at)); open != tt.open || known != tt.known {

@@ -54,7 +54,9 @@ const (
 
 	// What the command history is answered with, besides those.
 
-	ErrorTooLarge     ErrorCode = "too_large"     // it is for more bars than fit one answer
+	ErrorTooLarge     ErrorCode = "too_large"     // it is for more bars than fit one answer, or than can be asked for at all
+	ErrorTooOld       ErrorCode = "too_old"       // IB keeps bars so small for a shorter time, or a gap lies further back than is filled
+	ErrorCancelled    ErrorCode = "cancelled"     // a command cancel ended it
 	ErrorPacing       ErrorCode = "pacing"        // IB's rules on history do not let it go in time
 	ErrorNotPermitted ErrorCode = "not_permitted" // the account has no permission for the data
 
@@ -64,7 +66,6 @@ const (
 	ErrorNameTaken ErrorCode = "name_taken" // another subscription has the name
 	ErrorTooMany   ErrorCode = "too_many"   // there are as many as can be kept
 	ErrorNoData    ErrorCode = "no_data"    // IB has nothing for it
-	ErrorTooOld    ErrorCode = "too_old"    // it lies further back than is filled
 )
 
 // Request is what a command takes, as JSON. An empty payload is an empty
@@ -77,15 +78,23 @@ type Request struct {
 	// Reason is kept with the command's events. At most 500 characters.
 	Reason string `json:"reason,omitempty"`
 	// Wait is how long to wait for the outcome before answering, as a Go
-	// duration ("5s"), at most a minute. Without it the answer comes at once; to
-	// contract, within [ContractWait], and to history, within [HistoryWait].
+	// duration ("5s"), at most a minute, and six hours for history. Without it
+	// the answer comes at once; to contract, within [ContractWait], and to
+	// history, within [HistoryWait], or six hours where it is streamed.
 	Wait Wait `json:"wait,omitzero"`
 	// Contract is what the commands contract, history and subscribe are about, and
 	// no other command takes:
 	// a short form as a string ("AAPL", "ES@CME 202612"), or an object.
 	Contract Contract `json:"contract,omitzero"`
+	// Query is the id of the history that the command cancel ends.
+	Query string `json:"query,omitempty"`
+	// Stream has history answer with several replies: the bars as they come, in
+	// parts, word of how far it is every 10 seconds at least, and an answer that
+	// ends it. Who asks for more than [MaxBars] bars needs it.
+	Stream bool `json:"stream,omitempty"`
 	// The next are for the commands history, which needs duration and bar_size,
-	// and, but for the end, subscribe.
+	// and, but for the end, subscribe. The id of a history names it, for cancel,
+	// while it is under way.
 	BarQuery
 	// Kind is what subscribe is to deliver, and the next are its options: see
 	// [Feed].
@@ -149,8 +158,20 @@ func (d *DarkAfter) UnmarshalText(text []byte) error {
 // Wait is a duration as a request words it.
 type Wait time.Duration
 
-// MaxWait is the longest a command may wait for its outcome.
-const MaxWait = Wait(time.Minute)
+// MaxWait is the longest a command may wait for its outcome, and
+// MaxHistoryWait the longest that history may.
+const (
+	MaxWait        = Wait(time.Minute)
+	MaxHistoryWait = Wait(6 * time.Hour)
+)
+
+// MaxWait is the longest that v may wait for its outcome.
+func (v Verb) MaxWait() Wait {
+	if v == VerbHistory {
+		return MaxHistoryWait
+	}
+	return MaxWait
+}
 
 // ContractWait is how long the command contract waits for IB's answer, where
 // its request does not say.
@@ -162,16 +183,27 @@ const MaxCandidates = 50
 // MarshalText words w as Go does.
 func (w Wait) MarshalText() ([]byte, error) { return []byte(time.Duration(w).String()), nil }
 
-// UnmarshalText reads a Go duration from 0 to [MaxWait].
+// UnmarshalText reads a Go duration from 0 to [MaxHistoryWait].
 func (w *Wait) UnmarshalText(text []byte) error {
+	return (&boundedWait{w, MaxHistoryWait}).UnmarshalText(text)
+}
+
+// boundedWait is a Wait that may be so long at most.
+type boundedWait struct {
+	*Wait
+	most Wait
+}
+
+// UnmarshalText reads a Go duration from 0 to the most.
+func (w *boundedWait) UnmarshalText(text []byte) error {
 	d, err := time.ParseDuration(string(text))
 	if err != nil {
 		return fmt.Errorf("wait %.40q: want a duration such as \"5s\"", text)
 	}
-	if d < 0 || Wait(d) > MaxWait {
-		return fmt.Errorf("wait %.40q: want 0s to %v", text, time.Duration(MaxWait))
+	if d < 0 || Wait(d) > w.most {
+		return fmt.Errorf("wait %.40q: want 0s to %v", text, time.Duration(w.most))
 	}
-	*w = Wait(d)
+	*w.Wait = Wait(d)
 	return nil
 }
 
@@ -211,8 +243,10 @@ func (r Request) check(v Verb) error {
 		return r.CheckBars()
 	case v == VerbSubscribe:
 		return cmp.Or(r.Feed().Check(), tokenIn("name", r.Name), tokenIn("caller", r.Caller), r.checkPriority())
-	case v == VerbCancel && r.Subscription == "":
-		return errors.New("subscription is missing: want the name of one; the command subscriptions lists them")
+	case v == VerbCancel && (r.Subscription == "") == (r.Query == ""):
+		return errors.New("want one of subscription, the name of one that the command subscriptions lists, and query, the id of a history that is under way")
+	case v == VerbCancel && r.Query != "" && (r.Caller != "" || r.All):
+		return errors.New("caller and all are for a subscription, not for a query")
 	case v == VerbCancel:
 		return cmp.Or(tokenIn("subscription", r.Subscription), tokenIn("caller", r.Caller))
 	}
@@ -245,22 +279,21 @@ func parseRequest(v Verb, payload []byte) (r Request, err error) {
 	if !utf8.Valid(payload) {
 		return r, errors.New("not UTF-8")
 	}
-	fields := []field{{"id", &r.ID}, {"reason", &r.Reason}, {"wait", &r.Wait}}
+	fields := []field{{"id", &r.ID}, {"reason", &r.Reason}, {"wait", &boundedWait{&r.Wait, v.MaxWait()}}}
 	if v.ofContract() {
 		fields = append(fields, field{"contract", &r.Contract})
-	}
-	if v == VerbHistory {
-		fields = append(fields, field{"end", &r.End})
 	}
 	if v == VerbHistory || v == VerbSubscribe {
 		fields = append(fields, field{"duration", &r.Duration}, field{"bar_size", &r.BarSize}, field{"what", &r.What}, field{"rth", &r.RTH})
 	}
 	switch v {
+	case VerbHistory:
+		fields = append(fields, field{"end", &r.End}, field{"stream", &r.Stream})
 	case VerbSubscribe:
 		fields = append(fields, field{"kind", &r.Kind}, field{"generic_ticks", &r.GenericTicks}, field{"market_data_type", &r.MarketDataType},
 			field{"name", &r.Name}, field{"priority", &r.Priority}, field{"dark_after", &r.DarkAfter}, field{"caller", &r.Caller})
 	case VerbCancel:
-		fields = append(fields, field{"subscription", &r.Subscription}, field{"caller", &r.Caller}, field{"all", &r.All})
+		fields = append(fields, field{"query", &r.Query}, field{"subscription", &r.Subscription}, field{"caller", &r.Caller}, field{"all", &r.All})
 	default:
 	}
 	if err := parseObject(payload, fields); err != nil {
@@ -268,6 +301,9 @@ func parseRequest(v Verb, payload []byte) (r Request, err error) {
 	}
 	if n := utf8.RuneCountInString(r.ID); n > MaxIDLength {
 		return r, fmt.Errorf("id of %d characters: want at most %d", n, MaxIDLength)
+	}
+	if n := utf8.RuneCountInString(r.Query); n > MaxIDLength {
+		return r, fmt.Errorf("query of %d characters: want at most %d", n, MaxIDLength)
 	}
 	if n := utf8.RuneCountInString(r.Reason); n > MaxReasonLength {
 		return r, fmt.Errorf("reason of %d characters: want at most %d", n, MaxReasonLength)
@@ -402,6 +438,18 @@ type Answer struct {
 	NoData  bool      `json:"no_data,omitempty"`  // IB has no bars for the query
 	RetryAt time.Time `json:"retry_at,omitzero"`  // when IB's rules let such a query go, where they do not let this one
 
+	// And the next in the replies of a history that is streamed; done and chunks
+	// also in the error that ends a long one.
+
+	Query      string    `json:"query,omitempty"`      // its id, for cancel
+	Part       int       `json:"part,omitempty"`       // which part of the bars this is, from 1
+	Parts      int       `json:"parts,omitempty"`      // how many parts came, in the answer that ends it
+	BarCount   int       `json:"bar_count,omitempty"`  // how many bars came so far
+	Done       int       `json:"done,omitempty"`       // how many of the requests that it takes IB has answered,
+	Chunks     int       `json:"chunks,omitempty"`     // and how many it takes
+	NextAt     time.Time `json:"next_at,omitzero"`     // when IB's rules let the next of them go, as far as can be known, where it waits for that
+	ExpectedAt time.Time `json:"expected_at,omitzero"` // when they let the last one go, as far as can be known
+
 	// The next are in the answers to subscribe, cancel and subscriptions. Hours
 	// are left out of them.
 
@@ -427,7 +475,18 @@ const (
 	StatusAccepted  AnswerStatus = "accepted"  // recorded; the outcome will be an event
 	StatusCompleted AnswerStatus = "completed" // done
 	StatusFailed    AnswerStatus = "failed"    // will not be done
+
+	// What follows is not the last reply of a command.
+
+	StatusPartial AnswerStatus = "partial" // a part of what was asked for
+	StatusWaiting AnswerStatus = "waiting" // IB's rules do not let it go yet
+	StatusWorking AnswerStatus = "working" // the gateway was asked
 )
+
+// Interim says whether other replies to the same command follow a.
+func (a Answer) Interim() bool {
+	return a.OK && (a.Status == StatusPartial || a.Status == StatusWaiting || a.Status == StatusWorking)
+}
 
 // AnswerError says what was wrong with a command.
 type AnswerError struct {

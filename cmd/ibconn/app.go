@@ -81,11 +81,11 @@ type kept struct {
 	unserve context.CancelFunc // ends its commands
 }
 
-func (a *app) runners(log *bus.Log, instance string) ([]*kept, error) {
+func (a *app) runners(log *bus.Log, ledgers connector.LedgerStore, instance string) ([]*kept, error) {
 	// Shared by all: the dialer, with the gateways' message budgets, and their
 	// ledgers of history; each is found by the address that accepted.
 	dialer := &tws.Dialer{}
-	history := new(connector.Ledgers)
+	history := &connector.Ledgers{Store: ledgers}
 	var all []*kept
 	for _, c := range a.Connections {
 		writer, err := log.Writer(c.Name, a.Dir)
@@ -113,7 +113,11 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	if err != nil {
 		return err
 	}
-	runners, err := a.runners(log, instance)
+	ledgers, err := bus.OpenLedgers(ctx, nc)
+	if err != nil {
+		return err
+	}
+	runners, err := a.runners(log, ledgers, instance)
 	if err != nil {
 		return err
 	}

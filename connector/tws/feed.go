@@ -3,6 +3,7 @@ package tws
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"ibconn/connector"
@@ -113,14 +114,9 @@ func (c *callbacks) arrived(st *stream, at time.Time) {
 }
 
 // tick delivers one value of a quote.
-func (c *callbacks) tick(id int64, field ibapi.TickType, t events.Tick) {
-	st := c.streams.enter(id)
-	if st == nil {
-		return
-	}
-	defer st.leave()
+func (c *callbacks) tick(st *stream, field ibapi.TickType, t *events.Tick) {
 	t.Arrival, t.Field, t.Type = c.heard(st), tickName(field), field
-	c.deliver(st.name, &t)
+	c.deliver(st.name, t)
 }
 
 // TickPrice brings a price. One that has a size waits for it.
@@ -130,23 +126,35 @@ func (c *callbacks) TickPrice(id int64, field ibapi.TickType, v float64, attrib 
 		c.price = priced{id, field, size, v, flags}
 		return
 	}
-	c.tick(id, field, events.Tick{Price: price(v), Flags: flags})
+	st := c.streams.enter(id)
+	if st == nil {
+		return
+	}
+	defer st.leave()
+	c.tick(st, field, &events.Tick{Price: price(v), Flags: flags})
 }
 
 // TickSize brings a size, by itself or behind its price.
 func (c *callbacks) TickSize(id int64, field ibapi.TickType, v ibapi.Decimal) {
 	p := c.price
 	c.price = priced{}
-	if p.field == 0 || p.id != id || p.size != field {
-		c.tick(id, field, events.Tick{Size: amount(v)})
+	st := c.streams.enter(id)
+	if st == nil {
 		return
 	}
-	t := events.Tick{Price: price(p.price), Size: amount(v), Flags: p.flags}
-	if absent(p.price, v) {
-		t.Price = ""
+	defer st.leave()
+	t := &events.Tick{Size: amount(v)}
+	if p.field != 0 && p.id == id && p.size == field {
+		field, t.Flags = p.field, p.flags
+		if !absent(p.price, v) {
+			t.Price = price(p.price)
+		}
 	}
-	c.tick(id, p.field, t)
+	c.tick(st, field, t)
 }
+
+// words cuts a text, and makes it one that JSON can hold.
+func words(s string, most int) string { return cut(strings.ToValidUTF8(s, "\ufffd"), most) }
 
 // absent says whether a quote of that price and size is one that is not there.
 func absent(price float64, size ibapi.Decimal) bool {
@@ -155,27 +163,42 @@ func absent(price float64, size ibapi.Decimal) bool {
 
 // TickString brings a text.
 func (c *callbacks) TickString(id int64, field ibapi.TickType, value string) {
-	c.tick(id, field, events.Tick{Value: cut(value, maxValue)})
+	st := c.streams.enter(id)
+	if st == nil {
+		return
+	}
+	defer st.leave()
+	c.tick(st, field, &events.Tick{Value: words(value, maxValue)})
 }
 
 // TickGeneric brings a number that is neither a price nor a size.
 func (c *callbacks) TickGeneric(id int64, field ibapi.TickType, v float64) {
-	c.tick(id, field, events.Tick{Value: price(v)})
+	st := c.streams.enter(id)
+	if st == nil {
+		return
+	}
+	defer st.leave()
+	c.tick(st, field, &events.Tick{Value: price(v)})
 }
 
 // TickOptionComputation brings what IB computes for an option.
 func (c *callbacks) TickOptionComputation(id int64, field ibapi.TickType, attrib int64, volatility, delta, option, dividend, gamma, vega, theta, underlying float64) {
+	st := c.streams.enter(id)
+	if st == nil {
+		return
+	}
+	defer st.leave()
 	if volatility < 0 { // not computed; the library says so of all of them in one encoding only
 		volatility = ibapi.UNSET_FLOAT
 	}
-	t := events.Tick{Model: &events.Greeks{
+	t := &events.Tick{Model: &events.Greeks{
 		ImpliedVolatility: price(volatility), Delta: price(delta), OptionPrice: price(option), PVDividend: price(dividend),
 		Gamma: price(gamma), Vega: price(vega), Theta: price(theta), UnderlyingPrice: price(underlying),
 	}}
 	if attrib == 1 {
 		t.Flags = priceBased
 	}
-	c.tick(id, field, t)
+	c.tick(st, field, t)
 }
 
 // MarketDataType says of what type the ticks of a quote are.
@@ -196,7 +219,7 @@ func (c *callbacks) TickByTickAllLast(id, _, at int64, v float64, size ibapi.Dec
 	}
 	defer st.leave()
 	c.deliver(st.name, &events.Trade{
-		Arrival: c.heard(st), Time: time.Unix(at, 0).UTC(), Price: price(v), Size: amount(size), Exchange: name(exchange), Conditions: name(conditions),
+		Arrival: c.heard(st), Time: time.Unix(at, 0).UTC(), Price: price(v), Size: amount(size), Exchange: words(exchange, maxName), Conditions: words(conditions, maxName),
 		Flags: tradeFlags[index(attrib.PastLimit, attrib.Unreported)],
 	})
 }

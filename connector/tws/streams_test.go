@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -474,4 +475,76 @@ func TestTicksAreNamedAsIBNamesThem(t *testing.T) {
 			t.Errorf("tickName(%d) = %s, want %s", field, got, want)
 		}
 	}
+}
+
+// TestATickCostsLittle counts allocations, which is what the decoder pays in the
+// end: the tick, its texts, and nothing for who asked for none.
+func TestATickCostsLittle(t *testing.T) {
+	c := newCallbacks(1, newQueue(100), new(probes))
+	c.streams.add(5, connector.Subscribe{Name: "x"})
+	size := ibapi.StringToDecimal("300")
+	for name, tt := range map[string]struct {
+		tick func()
+		most float64
+	}{
+		"a price and its size": {func() {
+			c.TickPrice(5, ibapi.BID, 100.25, ibapi.TickAttrib{PastLimit: true})
+			c.TickSize(5, ibapi.BID_SIZE, size)
+		}, 4},
+		"a size":  {func() { c.TickSize(5, ibapi.VOLUME, size) }, 3},
+		"a text":  {func() { c.TickString(5, ibapi.LAST_TIMESTAMP, "1795629600") }, 1},
+		"a trade": {func() { c.TickByTickAllLast(5, 1, 1795629600, 100.25, size, ibapi.TickAttribLast{}, "NASDAQ", "") }, 4},
+		"nobody's": {func() {
+			c.TickPrice(6, ibapi.BID, 100.25, ibapi.TickAttrib{})
+			c.TickSize(6, ibapi.BID_SIZE, size)
+			c.TickByTickAllLast(6, 1, 1795629600, 100.25, size, ibapi.TickAttribLast{}, "NASDAQ", "")
+		}, 0},
+	} {
+		got := testing.AllocsPerRun(100, tt.tick)
+		t.Logf("%s: %v allocations", name, got)
+		if got > tt.most {
+			t.Errorf("%s costs %v allocations, want at most %v", name, got, tt.most)
+		}
+	}
+}
+
+// FuzzWhatIsDeliveredIsJSON has whatever a gateway may send in a tick make a
+// message that is valid, of bounded size, and read back as it was.
+func FuzzWhatIsDeliveredIsJSON(f *testing.F) {
+	f.Add(int64(1), 100.25, "300", "1795629600", int64(0))
+	f.Add(int64(-5), math.Inf(-1), "99999999999999", "\xff\x00<", int64(-1))
+	f.Add(int64(999), -1.0, "", strings.Repeat("é", 3000), int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, field int64, v float64, size, value string, at int64) {
+		c := newCallbacks(1, newQueue(100), new(probes))
+		var all []events.Datum
+		c.deliver = func(_ string, d events.Datum) { all = append(all, d) }
+		c.streams.add(5, connector.Subscribe{Name: "x"})
+		amount := ibapi.StringToDecimal(size)
+		at %= 1 << 37 // some 4000 years
+		c.TickPrice(5, field, v, ibapi.TickAttrib{PastLimit: true})
+		c.TickSize(5, field, amount)
+		c.TickString(5, field, value)
+		c.TickGeneric(5, field, v)
+		c.TickOptionComputation(5, field, at, v, v, v, v, v, v, v, v)
+		c.MarketDataType(5, field)
+		c.TickByTickAllLast(5, field, at, v, amount, ibapi.TickAttribLast{}, value, value)
+		c.TickByTickBidAsk(5, at, v, v, amount, amount, ibapi.TickAttribBidAsk{BidPastLow: true})
+		c.TickByTickMidPoint(5, at, v)
+		if len(all) < 8 {
+			t.Fatalf("%d messages were delivered, want one for each but a price that waits for its size", len(all))
+		}
+		for i, d := range all {
+			b, err := json.Marshal(d)
+			if err != nil || len(b) > 16<<10 {
+				t.Fatalf("%+v is %d bytes of JSON, %v", d, len(b), err)
+			}
+			back := reflect.New(reflect.TypeOf(d).Elem()).Interface()
+			if err := json.Unmarshal(b, back); err != nil {
+				t.Fatalf("%s is not read back: %v", b, err)
+			}
+			if again, err := json.Marshal(back); err != nil || string(again) != string(b) {
+				t.Errorf("message %d, %s, is read back as %s, %v", i, b, again, err)
+			}
+		}
+	})
 }

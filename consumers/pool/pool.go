@@ -138,7 +138,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // Handle answers a status command with where the pool stands; there are no
 // other commands for a pool. It may be called from any goroutine while Run runs,
 // and waits until what happened before is folded.
-func (w *Watcher) Handle(ctx context.Context, verb events.Verb, _ events.Request) events.Answer {
+func (w *Watcher) Handle(ctx context.Context, verb events.Verb, _ events.Request, _ func(events.Answer)) events.Answer {
 	w.init()
 	if verb != events.VerbStatus {
 		return events.Refuse(w.Name, events.ErrorBadRequest, fmt.Sprintf("%s is a pool and takes no command %q: give it to its connections", w.Name, verb))

@@ -236,7 +236,7 @@ func (w *watching) said(t *testing.T, want ...string) {
 
 func (w *watching) status(t *testing.T) events.Answer {
 	t.Helper()
-	a := w.Handle(t.Context(), events.VerbStatus, events.Request{})
+	a := w.Handle(t.Context(), events.VerbStatus, events.Request{}, nil)
 	if !a.OK || a.Pool == nil || a.State != nil || a.Connection != "main" || a.Version != "1.2.3" || a.AsOf.IsZero() {
 		t.Fatalf("status answers %+v, want the pool main", a)
 	}
@@ -280,7 +280,7 @@ func TestWhatHappenedBeforeIsFoldedAndEachChangeAfterItPublished(t *testing.T) {
 		if err := <-w.ended; !errors.Is(err, ending) {
 			t.Errorf("Run() = %v, want the cause of its end", err)
 		}
-		if a := w.Handle(t.Context(), events.VerbStatus, events.Request{}); !a.OK {
+		if a := w.Handle(t.Context(), events.VerbStatus, events.Request{}, nil); !a.OK {
 			t.Errorf("after the end status answers %+v, want the last standing", a)
 		}
 	})
@@ -311,13 +311,13 @@ func TestOnlyStatusIsTakenForAPoolAndOnlyOnceItIsKnown(t *testing.T) {
 			if v == events.VerbStatus {
 				continue
 			}
-			if a := w.Handle(t.Context(), v, events.Request{}); a.OK || a.Error.Code != events.ErrorBadRequest || !strings.Contains(a.Error.Message, "give it to its connections") {
+			if a := w.Handle(t.Context(), v, events.Request{}, nil); a.OK || a.Error.Code != events.ErrorBadRequest || !strings.Contains(a.Error.Message, "give it to its connections") {
 				t.Errorf("%s of a pool answers %+v, want bad_request", v, a)
 			}
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if a := w.Handle(short, events.VerbStatus, events.Request{}); a.OK {
+		if a := w.Handle(short, events.VerbStatus, events.Request{}, nil); a.OK {
 			t.Errorf("status before Run answers %+v, want no standing made up", a)
 		}
 	})
@@ -340,7 +340,7 @@ func TestALogThatCannotBeReadEndsTheWatcher(t *testing.T) {
 		if err := <-w.ended; !errors.Is(err, broken) {
 			t.Errorf("Run() of a broken log = %v, want what is broken", err)
 		}
-		if a := w.Handle(t.Context(), events.VerbStatus, events.Request{}); a.OK || a.Error.Code != events.ErrorShutdown {
+		if a := w.Handle(t.Context(), events.VerbStatus, events.Request{}, nil); a.OK || a.Error.Code != events.ErrorShutdown {
 			t.Errorf("status after that answers %+v, want that the process is ending", a)
 		}
 	})

@@ -174,7 +174,7 @@ func (w *world) Command(id string, verb events.Verb, reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	w.process.give(func() bool {
-		answer := w.process.runner.Handle(ctx, verb, events.Request{ID: id, Reason: reason})
+		answer := w.process.runner.Handle(ctx, verb, events.Request{ID: id, Reason: reason}, nil)
 		if answer.Error != nil && answer.Error.Code == events.ErrorShutdown {
 			w.Fatalf("%s was answered %+v", verb, answer.Error)
 		}

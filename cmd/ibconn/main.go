@@ -58,7 +58,7 @@ type commandLine struct {
 	History    historyVerb   `cmd:"" help:"Bars of the past."`
 
 	Subscribe     subscribeVerb     `cmd:"" help:"Have data of a contract delivered, over restarts and sessions, until it is cancelled."`
-	Cancel        cancelVerb        `cmd:"" help:"Want a subscription no longer; it ends with its last caller."`
+	Cancel        cancelVerb        `cmd:"" help:"Want a subscription no longer, which ends with its last caller; or end a history."`
 	Subscriptions subscriptionsVerb `cmd:"" help:"What is subscribed to, and how that stands."`
 
 	Control controlVerbs   `embed:""`

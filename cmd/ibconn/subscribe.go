@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -172,12 +173,13 @@ func wordCallers(all []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], " "), len(all)-most)
 }
 
-// cancelVerb has data delivered no longer.
+// cancelVerb has data delivered no longer, or ends a history.
 type cancelVerb struct {
 	clientFlags
-	Subscription string `arg:"" help:"Its name, as subscriptions lists it."`
+	Subscription string `arg:"" optional:"" help:"Its name, as subscriptions lists it."`
 	Caller       string `help:"Who wants it no longer." default:"default" env:"IBCONN_CALLER"`
 	All          bool   `help:"For whoever wants it."`
+	Query        string `help:"Instead of a subscription: the id of a history that is under way."`
 	ID           string `help:"Makes the command idempotent: the same id again has no second effect."`
 	Reason       string `help:"Kept with the command's events."`
 	JSON         bool   `name:"json" help:"Print the answer as JSON."`
@@ -185,12 +187,9 @@ type cancelVerb struct {
 
 // Run cancels and prints what is left.
 func (v *cancelVerb) Run(ctx context.Context, c console) error {
-	if err := cmp.Or(named("subscription", v.Subscription), named("--caller", v.Caller)); err != nil {
+	req, err := v.request()
+	if err != nil {
 		return usageError{err}
-	}
-	req := events.Request{ID: v.ID, Reason: v.Reason, Subscription: v.Subscription, All: v.All}
-	if !v.All {
-		req.Caller = v.Caller
 	}
 	answer, err := v.ask(ctx, events.VerbCancel, req)
 	if v.JSON && (err == nil || answer.Error != nil) {
@@ -203,8 +202,21 @@ func (v *cancelVerb) Run(ctx context.Context, c console) error {
 	if answer.Subscription != nil {
 		left = "goes on for " + wordCallers(answer.Subscription.Callers)
 	}
-	_, err = fmt.Fprintf(c.Out, "%s: %s\n", v.Subscription, left)
+	_, err = fmt.Fprintf(c.Out, "%s: %s\n", cmp.Or(v.Subscription, v.Query), left)
 	return err
+}
+
+func (v *cancelVerb) request() (events.Request, error) {
+	req := events.Request{ID: v.ID, Reason: v.Reason, Subscription: v.Subscription, Query: v.Query, All: v.All}
+	switch {
+	case (v.Subscription == "") == (v.Query == ""):
+		return req, errors.New("want one of the name of a subscription, which ibconn subscriptions lists, and --query ID")
+	case v.Query != "" && v.All:
+		return req, errors.New("--all is for a subscription, not for a query")
+	case v.Query == "" && !v.All:
+		req.Caller = v.Caller
+	}
+	return req, cmp.Or(named("subscription", v.Subscription), named("--caller", v.Caller))
 }
 
 // subscriptionsVerb lists what is subscribed to.

@@ -56,7 +56,7 @@ func startAnswerer(t *testing.T) *answerer {
 	return a
 }
 
-func (a *answerer) handle(_ context.Context, _ events.Verb, req events.Request) events.Answer {
+func (a *answerer) handle(_ context.Context, _ events.Verb, req events.Request, _ func(events.Answer)) events.Answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = req
@@ -217,6 +217,12 @@ func TestCancelSaysWhatIsLeft(t *testing.T) {
 	}
 	if got := main.wasAsked(); !got.All || got.Caller != "" {
 		t.Errorf("cancel --all asked for %+v", got)
+	}
+	if out := cliOK(t, "cancel", "--query", "year-1", "--nats", url); out != "year-1: cancelled\n" {
+		t.Errorf("cancel of a history says %q", out)
+	}
+	if got := main.wasAsked(); got != (events.Request{ID: got.ID, Query: "year-1"}) {
+		t.Errorf("cancel of a history asked for %+v", got)
 	}
 	left := appleBars()
 	left.Callers = []string{"book", "risk"}

@@ -75,7 +75,7 @@ func TestWhenAQueryStarts(t *testing.T) {
 }
 
 func FuzzParseCancel(f *testing.F) {
-	for _, seed := range []string{`{"query":"x"}`, `{"query":"\ud800"}`, `{"id":"a","query":"b","reason":"DU1234567"}`, `{"query":null}`, ``} {
+	for _, seed := range []string{`{"query":"x"}`, `{"query":"\ud800"}`, `{"id":"a","query":"b","reason":"DU1234567"}`, `{"query":null}`, `{"subscription":"a-bars","all":true}`, ``} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -86,7 +86,7 @@ func FuzzParseCancel(f *testing.F) {
 			}
 			return
 		}
-		if r.Query == "" || r.Wait > MaxWait || r.Contract != (Contract{}) || r.BarQuery != (BarQuery{}) {
+		if (r.Query == "") == (r.Subscription == "") || r.Wait > MaxWait || r.Contract != (Contract{}) || r.BarQuery != (BarQuery{}) {
 			t.Errorf("ParseRequest(%q) = %+v, which is not in order", text, r)
 		}
 		b, err := json.Marshal(r)

@@ -18,7 +18,7 @@ import (
 func TestHelpNamesEveryVerb(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {}} {
 		out := cliOK(t, args...)
-		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "history", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
+		for _, verb := range []string{"demo", "run", "watch", "status", "reconnect", "connect", "disconnect", "contract", "history", "subscribe", "cancel", "subscriptions", "reconnect-data", "reconnect-account", "restart-gateway", "doctor", "gateway", "schema", "version"} {
 			if !strings.Contains(out, "\n  "+verb+" ") {
 				t.Errorf("ibconn %q does not name %s:\n%s", args, verb, out)
 			}
@@ -71,6 +71,25 @@ func TestWrongWordsAreAUsageError(t *testing.T) {
 		{[]string{"history", "AAPL", "--what", "LAST"}, `what "LAST": want one of TRADES`},
 		{[]string{"history", "AAPL", "--end", "now"}, `--end "now": want a time such as`},
 		{[]string{"history", "AAPL", "--wait", "0s"}, "--wait 0s: want more than 0"},
+		{[]string{"subscribe", "--kind", "bars"}, "<contract>"},
+		{[]string{"subscribe", "AAPL"}, "missing flags: --kind=KIND"},
+		{[]string{"subscribe", "AAPL", "--kind", "candles"}, `--kind must be one of "quotes","trades","bars","history-bars" but got "candles"`},
+		{[]string{"subscribe", "ES@", "--kind", "bars"}, `contract "ES@": want a conId (265598), AAPL`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--what", "LAST"}, `what "LAST": want one of TRADES, MIDPOINT, BID, ASK`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--bar-size", "1 min"}, "bar_size and duration are for history-bars, not for bars"},
+		{[]string{"subscribe", "AAPL", "--kind", "quotes", "--rth"}, "rth is for bars, not for quotes"},
+		{[]string{"subscribe", "AAPL", "--kind", "quotes", "--market-data-type", "new"}, `market_data_type "new": want one of live, frozen`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--name", "AAPL"}, `--name "AAPL": want 1 to 64 of a-z, 0-9 and '-'`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--caller", "the.book"}, `--caller "the.book": want 1 to 64 of`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--priority", "urgent"}, `--priority must be one of "high","normal","low"`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--dark-after", "1s"}, `dark_after "1s": want a duration such as "30s", 5s to 24h`},
+		{[]string{"subscribe", "AAPL", "--kind", "bars", "--wait", "2m"}, "--wait 2m0s: want 0 to 1m0s"},
+		{[]string{"cancel"}, "want one of the name of a subscription, which ibconn subscriptions lists, and --query ID"},
+		{[]string{"cancel", "aapl-bars", "--query", "x"}, "want one of the name of a subscription"},
+		{[]string{"cancel", "--query", "x", "--all"}, "--all is for a subscription, not for a query"},
+		{[]string{"cancel", "AAPL"}, `subscription "AAPL": want 1 to 64 of a-z, 0-9 and '-'`},
+		{[]string{"cancel", "aapl-bars", "--caller", "A"}, `--caller "A": want 1 to 64 of`},
+		{[]string{"subscriptions", "--connection", "A"}, `connection name "A"`},
 		{[]string{"demo", "--seconds", "9"}, "--seconds 9: want 10 to 3600"},
 		{[]string{"schema", "show", "ib.conn.state.exploded"}, `there is no schema "ib.conn.state.exploded": there are ib.conn.claimed.epoch_began`},
 		{[]string{"gateway", "--scenario", scenario}, scenario + `: scenario: line 2: "explode" is not a fault; allowed are `},

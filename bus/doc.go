@@ -41,6 +41,7 @@
 //
 //   - A command may have several replies; who handles it learns when nobody
 //     listens to them any more. [AskAll] takes them.
+//
 //   - What [Ledgers] saved for a gateway is on the disk, and nobody outside of
 //     this process can change it.
 //

@@ -453,7 +453,7 @@ func (r *requests) wakeQueries() time.Time {
 		case r.proof.id != 0:
 			at = earliest(at, r.proof.until)
 		default:
-			at = earliest(at, r.proof.next)
+			at = earliest(at, r.proof.may())
 		}
 	}
 	return at

@@ -85,8 +85,14 @@ type requests struct {
 type proof struct {
 	id    int64     // of the one under way; 0 when none is
 	until time.Time // when that is given up
-	next  time.Time // when there may be another search, for this or as a probe of the link
+	next  time.Time // when there may be another search, for this or as a probe of the link,
+	// and when there may be one for this after a probe; those keep their distance
+	// from each other by themselves
+	probed time.Time
 }
+
+// may is when there may be another search for a proof.
+func (p proof) may() time.Time { return latest(p.next, p.probed) }
 
 func (r *requests) nextID() int64 {
 	r.last = max(r.last+1, requestIDs)
@@ -386,7 +392,7 @@ func (r *requests) due(s events.State, now time.Time) []Message {
 			messages = append(messages, Message{ID: q.id, Priority: PriorityRequest, Expires: q.expires, Request: ContractDetails{Contract: q.contract}})
 		}
 	}
-	if wanted && r.proof.id == 0 && !now.Before(r.proof.next) {
+	if wanted && r.proof.id == 0 && !now.Before(r.proof.may()) {
 		r.proof = proof{id: r.nextID(), until: now.Add(proofWithin), next: now.Add(searchSpacing)}
 		messages = append(messages, Message{ID: r.proof.id, Priority: PriorityRequest, Expires: r.proof.until, Request: SearchSymbols{Pattern: probePattern}})
 	}
@@ -443,7 +449,7 @@ func (r *requests) wakeAt() time.Time {
 		case r.proof.id != 0:
 			at = earliest(at, r.proof.until)
 		default:
-			at = earliest(at, r.proof.next)
+			at = earliest(at, r.proof.may())
 		}
 	}
 	return earliest(at, r.wakeQueries())
@@ -480,7 +486,7 @@ func (r *requests) shift(by time.Duration) {
 			c.until = c.until.Add(by)
 		}
 	}
-	r.proof.until, r.proof.next = r.proof.until.Add(by), r.proof.next.Add(by)
+	r.proof.until, r.proof.next, r.proof.probed = r.proof.until.Add(by), r.proof.next.Add(by), r.proof.probed.Add(by)
 }
 
 const (

@@ -466,7 +466,7 @@ func (l *loop) startSession(o Order) {
 	l.running, l.session, l.end = o.Attempt, session, cancel
 	l.probed, l.askedAt, l.probedAt = 0, time.Time{}, time.Time{}
 	l.linkProbed, l.linkProbedAt, l.slowed = 0, time.Time{}, Plan{}
-	l.requests.proof.next = time.Time{}
+	l.requests.proof.next, l.requests.proof.probed = time.Time{}, time.Time{}
 	l.sessions.Go(func() {
 		defer cancel()
 		session.Run(ctx, func(in Input) {
@@ -511,7 +511,7 @@ func (l *loop) probeLink(now time.Time) {
 	plan := PlanFor(l.state)
 	if l.session != nil && plan.LinkProbe > l.linkProbed && !now.Before(latest(plan.LinkProbeAt, l.requests.proof.next)) {
 		l.linkProbed, l.linkProbedAt = plan.LinkProbe, time.Time{}
-		l.requests.proof.next = now.Add(searchSpacing)
+		l.requests.proof.probed = now.Add(searchSpacing)
 		l.session.Send(l.Policy.LinkProbe(plan.LinkProbe, now))
 	}
 }

@@ -81,7 +81,7 @@ type kept struct {
 	unserve context.CancelFunc // ends its commands
 }
 
-func (a *app) runners(log *bus.Log, ledgers connector.LedgerStore, instance string) ([]*kept, error) {
+func (a *app) runners(log *bus.Log, data connector.Data, ledgers connector.LedgerStore, instance string) ([]*kept, error) {
 	// Shared by all: the dialer, with the gateways' message budgets, and their
 	// ledgers of history; each is found by the address that accepted.
 	dialer := &tws.Dialer{}
@@ -98,6 +98,7 @@ func (a *app) runners(log *bus.Log, ledgers connector.LedgerStore, instance stri
 			Log:        writer,
 			Dialer:     dialer,
 			History:    history,
+			Data:       data,
 			Control:    c.Control,
 			Instance:   instance,
 			Version:    version,
@@ -117,7 +118,11 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	if err != nil {
 		return err
 	}
-	runners, err := a.runners(log, ledgers, instance)
+	data, err := bus.OpenData(ctx, nc, bus.DataOptions{Log: a.Log})
+	if err != nil {
+		return err
+	}
+	runners, err := a.runners(log, data, ledgers, instance)
 	if err != nil {
 		return err
 	}
@@ -145,6 +150,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	shown := newProgress()
 	start("events", func(ctx context.Context) error { return a.follow(ctx, log, position, shown) })
 	start("bus", server.Watch)
+	start("data", data.Run)
 	// Who is told that the bus is up may send a command at once.
 	var taken sync.WaitGroup
 	take := func(s bus.CommandService) context.CancelFunc {

@@ -100,7 +100,8 @@ func done(s events.State, c events.PendingCommand) bool {
 		return ready
 	case events.VerbReconnect:
 		return ready && c.Acted
-	case events.VerbStatus, events.VerbContract, events.VerbHistory, events.VerbCancel, events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
+	case events.VerbStatus, events.VerbContract, events.VerbHistory, events.VerbSubscribe, events.VerbCancel, events.VerbSubscriptions,
+		events.VerbReconnectData, events.VerbReconnectAccount, events.VerbRestartGateway:
 	}
 	return false
 }

@@ -412,16 +412,6 @@ func TestBarsHaveNoHoleOverARestart(t *testing.T) {
 	}
 }
 
-// saying does what a step does, and says something after a while.
-func saying(d time.Duration, code int, words string, do step) step {
-	return func(ctx context.Context, s *session) {
-		during(d, do)(ctx, s)
-		if ctx.Err() == nil {
-			say(code, words)(ctx, s)
-		}
-	}
-}
-
 func TestALinkThatLostTheDataHasItPlacedAgain(t *testing.T) {
 	f := feed{}
 	feeding(t, [][]step{then(func(ctx context.Context, s *session) {

@@ -143,7 +143,7 @@ func (l *loop) held(quiet []Quiet, now time.Time) (held map[string]time.Time) {
 		if kind != events.SubscribeBars && kind != events.SubscribeHistoryBars || l.Policy.toPlace(l.state, sub, Woke{Quiet: quiet}, now) == "" {
 			continue
 		}
-		at := passed
+		var at time.Duration
 		if kind == events.SubscribeBars {
 			at = ledger.barsAt(passed)
 		} else {

@@ -209,11 +209,8 @@ func (l *loop) fillGaps(now time.Time) error {
 	l.feeds.filling.busy = true
 	check := l.checkOf(sub)
 	l.sessions.Go(func() {
-		in := l.fill(sub, g, check)
-		select {
-		case l.inputs <- in:
-		case <-l.quit:
-		}
+		f := l.fill(sub, g, check)
+		l.handOver(func() error { return l.filled(f) })
 	})
 	return nil
 }
@@ -227,7 +224,13 @@ type filled struct {
 	err    error // why they are not stored
 }
 
-func (filled) isInput() {}
+// handOver has the loop do something, from another goroutine.
+func (l *loop) handOver(do func() error) {
+	select {
+	case l.results <- do:
+	case <-l.quit:
+	}
+}
 
 // fill fetches the bars of a gap and stores them.
 func (l *loop) fill(sub *events.Subscription, g events.Gap, check *events.BarCheck) filled {
@@ -344,10 +347,7 @@ func (l *loop) learn(now time.Time) {
 		if a.OK && len(a.Contracts) == 1 {
 			in.hours, in.ok = hoursOf(a.Contracts[0], a.AsOf), true
 		}
-		select {
-		case l.inputs <- in:
-		case <-l.quit:
-		}
+		l.handOver(func() error { return l.learned(in) })
 	})
 }
 
@@ -357,8 +357,6 @@ type learned struct {
 	hours events.TradingTimes
 	ok    bool
 }
-
-func (learned) isInput() {}
 
 func (l *loop) learned(in learned) error {
 	l.feeds.learning.busy = false

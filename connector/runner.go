@@ -109,6 +109,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		alive:     alive,
 		die:       die,
 		inputs:    make(chan Input),
+		results:   make(chan func() error),
 		quit:      make(chan struct{}),
 		repeats:   repeats{every: r.Policy.RepeatEvery},
 		requests:  requests{connection: r.Connection},
@@ -129,6 +130,7 @@ type loop struct {
 	author events.Author
 
 	inputs   chan Input
+	results  chan func() error // what goroutines of the loop's own leave it to do
 	quit     chan struct{}   // closed when nobody reads inputs any more
 	alive    context.Context // ends then
 	die      context.CancelFunc
@@ -196,6 +198,7 @@ func (l *loop) loop(ctx context.Context) error {
 			return l.shutDown(ctx)
 		case in := <-l.inputs:
 			next = func() error { return l.receive(in) }
+		case next = <-l.results:
 		case o := <-l.orders:
 			next = func() error { return l.obey(o) }
 		case q := <-l.inquiries:
@@ -222,18 +225,14 @@ func (l *loop) loop(ctx context.Context) error {
 
 // receive takes in as what it is: for the log, or for subscriptions alone.
 func (l *loop) receive(in Input) error {
-	switch in := in.(type) {
-	case BarsCame:
-		if in.Attempt != l.running {
-			return nil
-		}
-		return l.barsCame(in)
-	case filled:
-		return l.filled(in)
-	case learned:
-		return l.learned(in)
+	bars, ok := in.(BarsCame)
+	switch {
+	case !ok:
+		return l.take(in)
+	case bars.Attempt == l.running:
+		return l.barsCame(bars)
 	}
-	return l.take(in)
+	return nil
 }
 
 // wake does what is due by the time alone.

@@ -131,8 +131,8 @@ type loop struct {
 
 	inputs   chan Input
 	results  chan func() error // what goroutines of the loop's own leave it to do
-	quit     chan struct{}   // closed when nobody reads inputs any more
-	alive    context.Context // ends then
+	quit     chan struct{}     // closed when nobody reads inputs any more
+	alive    context.Context   // ends then
 	die      context.CancelFunc
 	sessions sync.WaitGroup
 	running  uint64             // the attempt that runs; 0 when none does

@@ -255,7 +255,13 @@ func (c *commands) answer(r micro.Request, a events.Answer, bounce string) {
 		m.Header.Set(micro.ErrorHeader, a.Error.Message)
 		m.Header.Set(micro.ErrorCodeHeader, string(a.Error.Code))
 	}
-	if err := c.nc.PublishMsg(m); err != nil {
+	err = c.nc.PublishMsg(m)
+	if errors.Is(err, nats.ErrMaxPayload) && (a.Error == nil || a.Error.Code != events.ErrorTooLarge) {
+		c.answer(r, events.Refuse(c.Connection, events.ErrorTooLarge,
+			fmt.Sprintf("the answer has %d bytes, and a message on this bus at most %d: ask for less at once", len(m.Data), c.nc.MaxPayload())), bounce)
+		return
+	}
+	if err != nil {
 		c.Log.Warn().Err(err).Msg("an answer could not be sent")
 	}
 }

@@ -105,6 +105,16 @@ func TestACommandIsHandledAndAnswered(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsTooLargeIsAnError(t *testing.T) {
+	nc := connect(t, openServer(t, ServerOptions{StoreDir: t.TempDir()}))
+	serving(t, nc, CommandService{Verbs: verbs, Handle: func(context.Context, events.Verb, events.Request, func(events.Answer)) events.Answer {
+		return events.Answer{OK: true, Said: strings.Repeat("x", maxPayload)}
+	}})
+	if a, _ := request(t, nc, "", ""); a.OK || a.Error == nil || a.Error.Code != events.ErrorTooLarge {
+		t.Errorf("the answer is %+v, want it told to be too large", a.Error)
+	}
+}
+
 func TestAWrongCommandIsRefusedInBodyAndHeaders(t *testing.T) {
 	nc := connect(t, openServer(t, ServerOptions{StoreDir: t.TempDir()}))
 	serving(t, nc, CommandService{Verbs: verbs, Handle: accept})

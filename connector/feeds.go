@@ -233,11 +233,7 @@ func (o *openings) hours(sub *events.Subscription) events.Hours {
 	if h, ok := o.read[key]; ok {
 		return h
 	}
-	text := sub.Hours.Trading
-	if sub.Feed.RTH {
-		text = sub.Hours.Liquid
-	}
-	h, _ := events.ParseHours(text, sub.Hours.Zone) // what cannot be read is not known
+	h := readHours(sub.Hours, sub.Feed.RTH)
 	if o.read == nil || len(o.read) >= maxOpenings {
 		o.read = make(map[opening]events.Hours)
 	}

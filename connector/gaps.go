@@ -94,7 +94,7 @@ func (l *loop) seriesOf(sub *events.Subscription) *series {
 }
 
 func (l *loop) checkOf(sub *events.Subscription) *events.BarCheck {
-	return events.NewBarCheck(sub.Feed.BarSpan(), sub.Feed.What, l.feeds.openings.hours(sub))
+	return checkOf(sub.Feed.Contract, l.feeds.openings.hours(sub), sub.Feed.BarSpan(), sub.Feed.What)
 }
 
 // finished hands a bar on that will not change, unless it was handed on before.

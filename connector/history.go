@@ -36,13 +36,13 @@ func (r *Runner) history(ctx context.Context, req events.Request, more func(even
 		return r.stream(ctx, req, more)
 	}
 	req.Wait = cmp.Or(req.Wait, events.HistoryWait)
-	c, wait, a := r.recallable(ctx, req)
+	c, check, wait, a := r.recallable(ctx, req)
 	if !a.OK {
 		return a
 	}
 	var all []events.Bar
 	a = r.recall(ctx, c, req.BarQuery, PriorityRequest, wait, func(bars []events.Bar) error {
-		all = append(all, bars...)
+		all = append(all, checked(check, bars, r.wallNow())...)
 		return nil
 	})
 	if a.OK {
@@ -51,9 +51,37 @@ func (r *Runner) history(ctx context.Context, req events.Request, more func(even
 	return a
 }
 
-// recallable qualifies the contract of a history, and returns it, how much of the
-// wait is left, and the answer where there is none.
-func (r *Runner) recallable(ctx context.Context, req events.Request) (events.Contract, time.Duration, events.Answer) {
+// checked marks what is wrong with bars, and the one that is not finished.
+func checked(check *events.BarCheck, bars []events.Bar, now time.Time) []events.Bar {
+	marked := make([]events.Bar, len(bars))
+	for i, b := range bars {
+		marked[i] = check.Check(b, now)
+	}
+	return marked
+}
+
+// checkOf returns what looks at the bars of a contract: how long one is, what they
+// are of, and whether they are of regular trading hours only.
+func checkOf(c events.Contract, hours events.Hours, span time.Duration, what string) *events.BarCheck {
+	check := events.NewBarCheck(span, what, hours)
+	check.NoVolume = c.SecType == "IND"
+	return check
+}
+
+// readHours reads a contract's hours: those of regular trading, or all. What
+// cannot be read is not known.
+func readHours(t events.TradingTimes, rth bool) events.Hours {
+	text := t.Trading
+	if rth {
+		text = t.Liquid
+	}
+	h, _ := events.ParseHours(text, t.Zone)
+	return h
+}
+
+// recallable qualifies the contract of a history, and returns it, what looks at its
+// bars, how much of the wait is left, and the answer where there is none.
+func (r *Runner) recallable(ctx context.Context, req events.Request) (events.Contract, *events.BarCheck, time.Duration, events.Answer) {
 	_, began := r.clock().Now()
 	wait := time.Duration(req.Wait)
 	if req.Stream { // nobody is told anything meanwhile
@@ -62,14 +90,15 @@ func (r *Runner) recallable(ctx context.Context, req events.Request) (events.Con
 	a := r.qualify(ctx, req)
 	switch {
 	case !a.OK && ctx.Err() != nil:
-		return events.Contract{}, 0, r.gaveUp(ctx)
+		return events.Contract{}, nil, 0, r.gaveUp(ctx)
 	case !a.OK:
-		return events.Contract{}, 0, a
+		return events.Contract{}, nil, 0, a
 	}
 	c := a.Contracts[0].Contract
 	c.SecIDType, c.SecID, c.IncludeExpired = "", "", req.Contract.IncludeExpired
 	_, now := r.clock().Now()
-	return c, wait - (now - began), a
+	hours := readHours(hoursOf(a.Contracts[0], a.AsOf), req.RTH)
+	return c, checkOf(c, hours, req.BarSpan(), req.WithDefaults().What), wait - (now - began), a
 }
 
 // stream does the work, and passes on its parts as they come and how far it is.
@@ -86,7 +115,7 @@ func (r *Runner) stream(ctx context.Context, req events.Request, more func(event
 		}
 	}
 	more(reply(events.StatusWorking))
-	c, wait, a := r.recallable(ctx, req)
+	c, check, wait, a := r.recallable(ctx, req)
 	if !a.OK {
 		a.Query = req.ID
 		return a
@@ -95,6 +124,7 @@ func (r *Runner) stream(ctx context.Context, req events.Request, more func(event
 		contract: c, bars: req.BarQuery, priority: PriorityRequest, wait: wait,
 		part: func(part []events.Bar, answered int) error {
 			done = answered
+			part = checked(check, part, r.wallNow())
 			for len(part) > 0 { // IB may bring more of them than a reply takes
 				n := min(len(part), events.MaxBars)
 				parts, bars = parts+1, bars+n

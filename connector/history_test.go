@@ -16,7 +16,7 @@ import (
 
 const noHistory = "Historical Market Data Service error message:HMDS query returned no data: AAPL@SMART Trades"
 
-var oneBar = []events.Bar{{Time: "2026-11-25T12:00:00Z", Open: "1", High: "3", Low: "0.5", Close: "2", Volume: "7", WAP: "1.5", Count: 3}}
+var oneBar = []events.Bar{{Time: "1999-12-31T12:00:00Z", Open: "1", High: "3", Low: "0.5", Close: "2", Volume: "7", WAP: "1.5", Count: 3}}
 
 func (s *session) brought(m connector.Message, bars []events.Bar, total int) connector.Input {
 	return connector.Brought{Attempt: s.number(), ID: m.ID, Bars: bars, Total: total}
@@ -342,6 +342,32 @@ func TestConnectionsToOneGatewayShareALedger(t *testing.T) {
 		wantError(t, lives[1].history("60 S", "5 secs", 5*time.Second), events.ErrorPacing, "do not let it go before")
 		for _, l := range lives {
 			l.stop()
+		}
+	})
+}
+
+func TestBarsOfThePastAreMarked(t *testing.T) {
+	// The bubble's clock begins with the year 2000, and a little has passed.
+	bars := []events.Bar{
+		{Time: "1999-12-31T23:50:00Z", Open: "1", High: "3", Low: "0.5", Close: "2", Volume: "7", Count: 3},
+		{Time: "1999-12-31T23:55:00Z", Open: "1", High: "2", Low: "1.5", Close: "2", Volume: "7", Count: 3},
+		{Time: "2000-01-01T00:00:00Z", Open: "1", High: "3", Low: "0.5", Close: "2", Volume: "7", Count: 3},
+	}
+	asking(t, recalling(func(s *session, m connector.Message) []connector.Input {
+		return []connector.Input{s.passed(m), s.brought(m, bars, len(bars))}
+	}), func(l *life, _ *gateway, _ *memlog.Store) {
+		a := l.history("900 S", "5 mins", 0)
+		if !a.OK || len(a.Bars) != 3 {
+			t.Fatalf("the answer is %+v", a)
+		}
+		if b := a.Bars[0]; b.Provisional || b.Severity != "" || b.Issues != nil {
+			t.Errorf("a good bar is %+v, want no mark", b)
+		}
+		if b := a.Bars[1]; b.Severity != events.SeverityError || fmt.Sprint(b.Issues) != "[ohlc_order]" {
+			t.Errorf("a bar whose low is no low is %+v, want it marked", b)
+		}
+		if b := a.Bars[2]; !b.Provisional || b.Severity != "" {
+			t.Errorf("the bar of now is %+v, want it provisional", b)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -169,6 +170,18 @@ func (p progressLine) clear() {
 // printed one after the other mostly fit.
 const columnWidth = 10
 
+// marks are what is to be minded about a bar, behind its columns.
+func marks(b events.Bar) string {
+	var all []string
+	if b.Provisional {
+		all = append(all, "provisional")
+	}
+	for _, i := range b.Issues {
+		all = append(all, string(i))
+	}
+	return led("  ", strings.Join(all, ", "))
+}
+
 func printBars(w io.Writer, bars []events.Bar, headed bool) error {
 	t := tabwriter.NewWriter(w, columnWidth, 0, 2, ' ', tabwriter.AlignRight)
 	if headed {
@@ -182,7 +195,7 @@ func printBars(w io.Writer, bars []events.Bar, headed bool) error {
 		for _, cell := range []string{b.Time, b.Open, b.High, b.Low, b.Close, b.Volume, b.WAP, count} {
 			fmt.Fprint(t, cmp.Or(cell, "-"), "\t")
 		}
-		fmt.Fprintln(t)
+		fmt.Fprintln(t, marks(b))
 	}
 	return t.Flush()
 }

@@ -27,32 +27,23 @@
 //	n, err := data.Store(ctx, "main", "aapl-bars", series, missed) // and waits for it
 //
 // Guarantees:
-//
 //   - An event whose Append returned nil is in the log, once, and survives the
 //     death of the process and of the machine: the server syncs every message.
-//
 //   - Of several writers only the one that claimed last can append. The others
 //     get [events.ErrSuperseded], and nothing of theirs is stored or shown.
-//
 //   - Two processes never share a store directory ([InUseError]).
-//
 //   - The log never drops an event to make room ([ErrFull]); only heartbeats
 //     expire.
-//
 //   - A command may have several replies; who handles it learns when nobody
 //     listens to them any more. [AskAll] takes them.
-//
 //   - What [Ledgers] saved for a gateway is on the disk, and nobody outside of
 //     this process can change it.
-//
 //   - What JetStream may lose without a word (a truncated block file, a copied
 //     directory) shows as a difference between [Writer.Mark] and the log's head;
 //     what it knows it lost is in [Log.Damage].
-//
 //   - Who publishes or keeps data never waits, however slow server and subscribers
 //     are; what is dropped for that is counted, and no bar is before there are
 //     65536. Messages keep their order, bars theirs.
-//
 //   - A bar is in the stream once, by its time within its series, through restarts,
 //     kills, and a backfill that was cut off and is done again.
 //

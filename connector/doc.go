@@ -47,6 +47,12 @@
 //     over restarts where there is a [LedgerStore]; what was not answered in
 //     time, or that nobody waits for any more, is cancelled. A long one is asked
 //     for in chunks, and has each bar once, in order and whole.
+//   - A subscription is wanted from the event that adds it to the one that
+//     cancels it. Each session is given the difference between what is wanted and
+//     what it has, by the message budget and IB's rules; what it had before is
+//     cancelled first; no request id is used twice in the life of a log. It is
+//     live only when data came. Bars that an outage cost are fetched, and each is
+//     handed on once.
 //   - A control command, which IBC carries out, is recorded as begun before IBC
 //     is asked, and never asked for twice. Its outcome is what IBC said; after a
 //     crash in between, that it is not known. One is under way at a time, in
@@ -93,6 +99,11 @@
 //     rather than beginning another: the attempt has a deadline of its own.
 //   - A loss that a command asked for, or that is only our own process's end,
 //     does not count as a failure of the gateway.
+//   - Data does not go through the loop, but for bars: gaps are found in them. What
+//     is said of subscriptions is decided by when data last came, which a session
+//     is asked ([Session.HeardOf]) when it would be too long ago.
+//   - A market of which no hours are known counts as open: a false alarm is better
+//     than none.
 //   - Times are wall-clock times, since they must mean something to the next
 //     process. A clock that moves otherwise than time passes is found by
 //     comparing the two, at least every ten seconds, and what is waited for

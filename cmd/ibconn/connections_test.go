@@ -150,10 +150,10 @@ func TestAPoolWithoutANameHasTheConnections(t *testing.T) {
 }
 
 // sectionKeys is what a section may have.
-const sectionKeys = "backoff-base, backoff-cap, breaker-after, breaker-probe, client-id, client-id-tries, client-id-wait, competing-for, dial-timeout, " +
-	"fallback-after, fallbacks, gateway, greeting-timeout, heartbeat, heartbeat-misses, heartbeat-timeout, ibc, lines, link-probe-every, " +
-	"link-probe-misses, link-probe-timeout, login-after, message-gap, message-rate, pace-recovery, queue-limit, ready-timeout, repeat-every, " +
-	"spare-client-ids, stable-after, weekend-probe, window-cap, windows"
+const sectionKeys = "backfill-most, backoff-base, backoff-cap, bars-dark-after, breaker-after, breaker-probe, client-id, client-id-tries, client-id-wait, competing-for, dial-timeout, " +
+	"fallback-after, fallbacks, gateway, greeting-timeout, heartbeat, heartbeat-misses, heartbeat-timeout, history-bars-dark-after, ibc, lines, link-probe-every, " +
+	"link-probe-misses, link-probe-timeout, login-after, message-gap, message-rate, pace-recovery, queue-limit, quotes-dark-after, ready-timeout, repeat-every, restored-after, " +
+	"spare-client-ids, stable-after, trades-dark-after, weekend-probe, window-cap, windows"
 
 func TestWhatIsWrongWithConnectionsIsSaidExactly(t *testing.T) {
 	const ids = "want ids and ranges of them, such as 20-27 or [20, 22, 30-33]"

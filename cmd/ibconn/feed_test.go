@@ -226,7 +226,7 @@ func TestAnUnknownCommandMeetsNobodyAndTheProgramSaysWhatThereIs(t *testing.T) {
 		}
 	}
 	exit, _, text := cli(t, "status", "--nats", p.url, "--connection", "other")
-	const want = `no connection "other" here; there are: main (connect, contract, disconnect, history, reconnect, status)`
+	const want = `no connection "other" here; there are: main (cancel, connect, contract, disconnect, history, reconnect, status, subscribe, subscriptions)`
 	if exit != exitFailed || !containsAll(text, want) {
 		t.Errorf("status of an unknown connection = exit code %d, %q, want 1 and %q", exit, text, want)
 	}

@@ -38,7 +38,7 @@ func TestBarsOfThePastComeThroughTheGateway(t *testing.T) {
 			p.wantRefusal(events.VerbHistory, `{"contract":"EUR.USD","duration":"1 D","bar_size":"1 hour"}`, events.ErrorGatewayError, "(162)") // trades of what is not traded
 			p.wantRefusal(events.VerbHistory, `{"contract":"AAPL","duration":"1 Y","bar_size":"1 min"}`, events.ErrorTooLarge, `say "stream":true`)
 			p.wantRefusal(events.VerbCancel, `{"query":"none"}`, events.ErrorNotFound, "none")
-			p.wantRefusal(events.VerbCancel, ``, events.ErrorBadRequest, "query is missing")
+			p.wantRefusal(events.VerbCancel, ``, events.ErrorBadRequest, "want one of subscription")
 			for payload, words := range map[string]string{
 				``: "contract is missing",
 				`{"contract":"AAPL","bar_size":"1 hour"}`:                                    "duration is missing",

@@ -193,7 +193,7 @@ func TestWithoutIBCNobodyTakesControlCommands(t *testing.T) {
 			t.Errorf("request of %s = %v, %v, want %v", verb, m, err, nats.ErrNoResponders)
 		}
 		exit, _, text := cli(t, string(verb), "--nats", p.url)
-		want := `connection "main" takes no command "` + string(verb) + `"; it takes: connect, contract, disconnect, history, reconnect, status`
+		want := `connection "main" takes no command "` + string(verb) + `"; it takes: cancel, connect, contract, disconnect, history, reconnect, status, subscribe, subscriptions`
 		if exit != exitFailed || !strings.Contains(text, want) {
 			t.Errorf("%s = exit code %d, %q, want 1 and %q", verb, exit, text, want)
 		}

@@ -757,7 +757,7 @@ func TestBarsThatAreKeptUpToDateAreFinishedOnce(t *testing.T) {
 // process, in order or killed: none is ever lost, or there twice.
 func TestNoSubscriptionIsLostOverManyRestarts(t *testing.T) {
 	restarts := 200
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		restarts = 20
 	}
 	var scripts [][]step

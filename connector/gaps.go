@@ -14,7 +14,7 @@ const (
 	// history lags behind its real-time bars by some seconds.
 	settles = 10 * time.Second
 	// fillAgain is how soon a gap that could not be filled for now is tried again.
-	fillAgain = 30 * time.Second
+	fillAgain = 10 * time.Second
 	// fillTries is how often a refusal of the gateway is taken for a passing one.
 	fillTries = 3
 	// fillWait is how long one try may take, its turns by IB's rules included.

@@ -829,3 +829,51 @@ func TestNoSubscriptionIsLostOverManyRestarts(t *testing.T) {
 		}
 	})
 }
+
+// A run that ends while a gap is being filled, or hours are asked for, ends.
+func TestTheRunEndsWhileAGapIsFilled(t *testing.T) {
+	for range 30 { // what is chosen among channels differs
+		mute := feed{recalling: func(s *session, m connector.Message) connector.Input {
+			return connector.Probed{Attempt: s.number(), Number: 1 << 40} // which says nothing
+		}}
+		short := then(during(33*time.Second, mute.step), end(events.CauseReset))
+		feeding(t, [][]step{short, away(4 * time.Second), away(4 * time.Second), away(4 * time.Second), then(mute.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+			if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+				t.Fatalf("subscribe = %+v", a)
+			}
+			pass(80 * time.Second)
+			sessions := g.sessions()
+			if n := len(queried[connector.HistoricalBars](sessions[len(sessions)-1])); n == 0 {
+				t.Fatal("no gap is being filled")
+			}
+		})
+	}
+}
+
+func TestASubscriptionCancelledWhileItsGapIsFilledLeavesNoTrace(t *testing.T) {
+	asked := make(chan struct{}, 10)
+	f := feed{recalling: func(s *session, m connector.Message) connector.Input {
+		asked <- struct{}{}
+		time.Sleep(time.Second)
+		return past(s, m, m.Request.(connector.HistoricalBars).Query)
+	}}
+	short := then(during(33*time.Second, f.step), end(events.CauseReset))
+	feeding(t, [][]step{short, away(4 * time.Second), away(4 * time.Second), away(4 * time.Second), then(f.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		asked = make(chan struct{}, 10)
+		<-asked
+		if a := l.cancel(events.Request{Subscription: "aapl-bars"}); !a.OK {
+			t.Fatalf("cancel = %+v", a)
+		}
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		pass(2 * time.Minute)
+		if filled := all[*events.GapFilled](store); len(filled) != 0 {
+			t.Errorf("gaps were filled: %+v, want none of the subscription that was cancelled", filled)
+		}
+		l.wantStatus("aapl-bars", events.SubscriptionLive)
+	})
+}

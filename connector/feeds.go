@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -73,6 +74,7 @@ func (l *loop) place(now time.Time) {
 		p.leave(l.requests.passedTime)
 		delete(l.feeds.placed, id)
 	}
+	l.feeds.prune(l.state)
 	slices.SortFunc(fresh, func(a, b *events.Subscription) int { return int(a.RequestID - b.RequestID) })
 	for _, sub := range fresh {
 		p := placement{feed: sub.Feed, ledger: l.requests.queries.ledger}
@@ -201,6 +203,22 @@ func (l *loop) wakeFeeds(now time.Time) time.Time {
 		}
 	}
 	return earliest(at, l.wakeGaps(now))
+}
+
+// prune forgets what is known of subscriptions that are none any more.
+func (f *feeds) prune(s events.State) {
+	gone := func(name string) bool { _, ok := s.Subscribed(name); return !ok }
+	if len(f.bars) > len(s.Subscriptions) {
+		maps.DeleteFunc(f.bars, func(name string, _ *series) bool { return gone(name) })
+	}
+	for _, times := range []map[string]time.Time{f.filling.after, f.learning.after} {
+		if len(times) > len(s.Subscriptions) {
+			maps.DeleteFunc(times, func(name string, _ time.Time) bool { return gone(name) })
+		}
+	}
+	if len(f.filling.tries) > len(s.Subscriptions) {
+		maps.DeleteFunc(f.filling.tries, func(name string, _ int) bool { return gone(name) })
+	}
 }
 
 // endFeeds forgets what a session had.

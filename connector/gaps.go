@@ -26,6 +26,8 @@ const (
 	hoursFor = knownFor + time.Minute
 	// learnEvery is the least time between two requests for hours.
 	learnEvery = 2 * time.Second
+	// learnAgain is how soon the hours of one contract are asked for again, at least.
+	learnAgain = time.Hour
 	// learnWait is how long one may take.
 	learnWait = 30 * time.Second
 )
@@ -49,7 +51,10 @@ func (l *loop) barsCame(in BarsCame) error {
 	if !ok || l.Data == nil {
 		return nil
 	}
-	s := l.seriesOf(sub)
+	s, ok := l.seriesOf(sub)
+	if !ok {
+		return nil
+	}
 	for i := range in.Bars {
 		b := in.Bars[i]
 		var err error
@@ -69,19 +74,21 @@ func (l *loop) barsCame(in BarsCame) error {
 }
 
 // seriesOf returns where the bars of sub stand. What was delivered before this
-// process is what the bus has of it.
-func (l *loop) seriesOf(sub *events.Subscription) *series {
+// process is what the bus has of it; while it does not say, bars are left to be
+// found missing later.
+func (l *loop) seriesOf(sub *events.Subscription) (*series, bool) {
 	name := seriesOf(sub)
 	if s := l.feeds.bars[sub.Name]; s != nil && s.name == name {
-		return s
+		return s, true
 	}
 	s := &series{name: name, check: l.checkOf(sub)}
 	ctx, cancel := context.WithTimeout(l.appending, newestWithin)
 	defer cancel()
 	newest, err := l.Data.Newest(ctx, l.Connection, sub.Name, name)
-	if err == nil {
-		s.newest = newest
+	if err != nil {
+		return nil, false
 	}
+	s.newest = newest
 	if span := sub.Feed.BarSpan(); s.newest.IsZero() && sub.Feed.Kind == events.SubscribeBars {
 		// The first bar that is wanted is the first that begins after that.
 		s.newest = sub.WantedAt.Add(span - 1).Truncate(span).Add(-span)
@@ -90,7 +97,7 @@ func (l *loop) seriesOf(sub *events.Subscription) *series {
 		l.feeds.bars = make(map[string]*series)
 	}
 	l.feeds.bars[sub.Name] = s
-	return s
+	return s, true
 }
 
 func (l *loop) checkOf(sub *events.Subscription) *events.BarCheck {
@@ -188,12 +195,12 @@ func (l *loop) wakeGaps(now time.Time) time.Time {
 
 // recallable says whether IB can be asked for the past now.
 func (l *loop) recallable() bool {
-	return l.session != nil && placeable(l.state) && doubtOf(l.state, events.FarmHistorical) == "" && l.requests.queries.ledger != nil
+	return l.session != nil && l.Data != nil && placeable(l.state) && doubtOf(l.state, events.FarmHistorical) == "" && l.requests.queries.ledger != nil
 }
 
 // fillGaps begins to fill the gap that is due, if none is being filled.
 func (l *loop) fillGaps(now time.Time) error {
-	if l.feeds.filling.busy || !l.recallable() || l.Data == nil {
+	if l.feeds.filling.busy || !l.recallable() {
 		return nil
 	}
 	sub, g, at, ok := l.fillable()
@@ -273,6 +280,9 @@ func durationFor(span time.Duration) string {
 func (l *loop) filled(f filled) error {
 	fs := &l.feeds.filling
 	fs.busy = false
+	if sub, ok := l.state.Subscribed(f.sub.Name); !ok || sub.AddedSeq != f.sub.AddedSeq {
+		return nil // it was cancelled meanwhile
+	}
 	in := Backfilled{Name: f.sub.Name, From: f.gap.From, To: f.gap.To, Bars: f.bars, FoundAt: f.gap.At}
 	now := l.wallNow()
 	refused := f.answer.Error
@@ -319,15 +329,17 @@ func passing(code events.ErrorCode) bool {
 
 // learning asks IB anew for contracts' trading hours, one by one.
 type learning struct {
-	busy bool
-	next time.Time
+	busy  bool
+	next  time.Time
+	after map[string]time.Time // when a subscription's are asked for again that IB did not tell
 }
 
 // toLearn returns the subscription whose hours are the oldest, and when they are
 // to be asked for anew.
 func (l *loop) toLearn() (sub *events.Subscription, at time.Time, ok bool) {
 	for _, o := range l.state.Subscriptions {
-		if due := o.Hours.AsOf.Add(hoursFor); !ok || due.Before(at) {
+		due := latest(o.Hours.AsOf.Add(hoursFor), l.feeds.learning.after[o.Name])
+		if !ok || due.Before(at) {
 			sub, at, ok = o, due, true
 		}
 	}
@@ -340,7 +352,7 @@ func (l *loop) learn(now time.Time) {
 	if !ok || l.feeds.learning.busy || now.Before(at) || !l.recallable() {
 		return
 	}
-	l.feeds.learning = learning{busy: true, next: now.Add(learnEvery)}
+	l.feeds.learning.busy, l.feeds.learning.next = true, now.Add(learnEvery)
 	l.sessions.Go(func() {
 		in := learned{name: sub.Name}
 		a := l.qualify(l.alive, events.Request{Contract: sub.Feed.Contract, Wait: events.Wait(learnWait)})
@@ -359,9 +371,14 @@ type learned struct {
 }
 
 func (l *loop) learned(in learned) error {
-	l.feeds.learning.busy = false
+	ln := &l.feeds.learning
+	ln.busy = false
+	if ln.after == nil {
+		ln.after = make(map[string]time.Time)
+	}
+	// Whether it is news or not, or was not told: not at once again.
+	ln.after[in.name] = l.wallNow().Add(learnAgain)
 	if !in.ok {
-		l.feeds.learning.next = l.wallNow().Add(fillAgain)
 		return nil
 	}
 	return l.take(Learned{Name: in.name, Hours: in.hours})

@@ -47,8 +47,9 @@ type Runner struct {
 	inquiries chan asked
 	ledgers   Ledgers
 	recalls   recalls
-	ended     chan struct{} // closed when Run has ended
+	ended     chan struct{} // closed when nobody is answered any more
 	once      sync.Once
+	over      sync.Once // closes ended
 }
 
 // DefaultGrace is the grace of a Runner that names none.
@@ -70,6 +71,9 @@ func (r *Runner) init() {
 	})
 }
 
+// finish says that nobody is answered any more who was not.
+func (r *Runner) finish() { r.over.Do(func() { close(r.ended) }) }
+
 // State returns the state as of the last event recorded.
 func (r *Runner) State() events.State {
 	r.init()
@@ -83,7 +87,7 @@ func (r *Runner) State() events.State {
 // closed and every goroutine of Run has ended.
 func (r *Runner) Run(ctx context.Context) error {
 	r.init()
-	defer close(r.ended)
+	defer r.finish()
 	if err := r.Policy.Validate(); err != nil {
 		return fmt.Errorf("connector: policy of %s: %w", r.Connection, err)
 	}
@@ -160,13 +164,14 @@ type loop struct {
 func (l *loop) run(ctx context.Context) error {
 	defer func() {
 		close(l.quit)
-		l.die()
 		l.requests.end(l.notAsked())
 		l.endSession()
 		if l.controlling != "" {
 			l.endControl()
 		}
 		l.publish()
+		l.finish() // before it waits for those who ask it
+		l.die()
 		l.sessions.Wait()
 	}()
 	started, damage, err := l.begin(ctx)

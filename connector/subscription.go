@@ -430,10 +430,18 @@ func (p Policy) unsent(s events.State, in Passed, now time.Time) (events.Draft, 
 	}), true
 }
 
+// maxGaps is how many gaps of one subscription are told apart: what is fetched
+// besides is there already, and not stored again.
+const maxGaps = 50
+
 // missing records a gap.
 func (p Policy) missing(s events.State, in Missing) (events.Draft, bool) {
-	if _, ok := s.Subscribed(in.Name); !ok || !in.From.Before(in.To) {
+	sub, ok := s.Subscribed(in.Name)
+	if !ok || !in.From.Before(in.To) {
 		return events.Draft{}, false
+	}
+	if n := len(sub.Gaps); n >= maxGaps && sub.Gaps[n-1].To.Before(in.From) {
+		in.From = sub.Gaps[n-1].To // one with the last of them
 	}
 	return events.Draft{Event: &events.GapDetected{Subscription: in.Name, From: in.From, To: in.To, Bars: in.Bars}}, true
 }

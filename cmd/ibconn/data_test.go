@@ -304,8 +304,7 @@ func TestAHundredSubscriptionsComeBackWithEachSession(t *testing.T) {
 		gw.Reset()
 		restored(t, p, at)
 	}
-	if n := live(t, p); n != 100 {
-		t.Errorf("after %d restarts %d are live, want all 100", restarts, n)
-	}
+	// The program itself learns of its last event a moment after everyone else.
+	within(t, "all live", func() bool { return live(t, p) == 100 })
 	p.stop()
 }

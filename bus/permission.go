@@ -45,8 +45,8 @@ func (i insider) allow(o *server.Options) {
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
 // on the stream would not do: the stream itself can still be deleted.
 func outsiderDenied() []string {
-	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, "$KV." + LedgerBucket + ".>"}
-	for _, stream := range []string{events.Stream, events.DataStream, "KV_" + LedgerBucket} {
+	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, "$KV." + LedgerBucket + ".>", "$KV." + ContractBucket + ".>"}
+	for _, stream := range []string{events.Stream, events.DataStream, "KV_" + LedgerBucket, "KV_" + ContractBucket} {
 		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "MSG.DELETE"} {
 			denied = append(denied, "$JS.API.STREAM."+verb+"."+stream)
 		}

@@ -523,3 +523,79 @@ func TestAContractThatIsRememberedIsThereWithoutASession(t *testing.T) {
 		wantError(t, l.qualify("MSFT", 0), events.ErrorNotReady, "stopped")
 	})
 }
+
+// shelved keeps contracts in memory; it outlives runners.
+type shelved struct {
+	mu    sync.Mutex
+	all   []events.KnownContract
+	fails error
+	stuck bool // until its context ends
+}
+
+func (s *shelved) LoadContracts(ctx context.Context) ([]events.KnownContract, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stuck {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return slices.Clone(s.all), s.fails
+}
+
+func (s *shelved) SaveContract(ctx context.Context, k events.KnownContract) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stuck {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	s.all = append(s.all, k)
+	return s.fails
+}
+
+func TestWhatIsKnownOfContractsOutlivesTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept, g := new(shelved), &gateway{scripts: [][]step{then(replier(honest)), {mute}}}
+		store := memlog.New()
+		begin := func() *connector.Runner {
+			r := newRunner(store.Writer(), g)
+			r.Contracts = kept
+			return r
+		}
+		l := run(t, begin())
+		pass(2 * time.Second)
+		first := l.qualify("AAPL", 0)
+		if !first.OK || first.Cached {
+			t.Fatalf("the answer is %+v", first)
+		}
+		pass(time.Hour)
+		l.stop()
+		l.begin(begin()) // and the gateway is mute
+		pass(time.Second)
+		if a := l.qualify("AAPL", 0); !a.OK || !a.Cached || !a.AsOf.Equal(first.AsOf) {
+			t.Errorf("the next process answers %+v, want what was remembered at %v", a, first.AsOf)
+		}
+		pass(24 * time.Hour)
+		wantError(t, l.qualify("AAPL", 0), events.ErrorNotReady, "")
+		l.stop()
+	})
+}
+
+func TestAStoreOfContractsThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunner(memlog.New().Writer(), &gateway{scripts: [][]step{then(replier(honest))}})
+		r.Contracts = &shelved{stuck: true}
+		l := run(t, r)
+		pass(5 * time.Second)
+		for i := range 400 {
+			if a := l.qualify(fmt.Sprint(1+i), time.Second); !a.OK {
+				t.Fatalf("contract %d is answered %+v", i, a.Error)
+			}
+		}
+		began := time.Now()
+		l.stop()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the run took %v to end", took)
+		}
+	})
+}

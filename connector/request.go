@@ -74,10 +74,19 @@ type requests struct {
 	open       []*request
 	proof      proof
 	known      contracts
+	save       chan<- events.KnownContract // what is to be kept for the next process; nil where nothing is
 
 	queries    queries
 	late       []Message     // cancels that came to be while news was taken
 	passedTime time.Duration // how much time had passed on the clock when news was last looked at
+}
+
+// keep has k kept, if there is room for it.
+func (r *requests) keep(k events.KnownContract) {
+	select {
+	case r.save <- k:
+	default:
+	}
 }
 
 // proof is a search for symbols, whose answer shows that IB's servers were
@@ -253,6 +262,7 @@ func (r *requests) described(s events.State, q *request, in Described, now time.
 	case one:
 		found := in.Contracts[0]
 		r.known.add(q.contract, found, now)
+		r.keep(events.KnownContract{Description: q.contract, Details: found, At: now})
 		r.settle(q, r.qualified(found, now))
 	default:
 		a := events.Refuse(r.connection, events.ErrorAmbiguous, fmt.Sprintf("%d contracts fit %s: name the one by its con_id, or say more of it", in.Total, q.contract))

@@ -31,6 +31,10 @@ type Runner struct {
 	// the same gateway share it; nil is one of the Runner's own.
 	History *Ledgers
 
+	// Contracts keeps what descriptions of contracts meant, for the next process
+	// and for other connections; nil keeps nothing.
+	Contracts ContractStore
+
 	// Data takes what subscriptions bring; nil leaves it.
 	Data Data
 
@@ -174,6 +178,8 @@ func (l *loop) run(ctx context.Context) error {
 		l.die()
 		l.sessions.Wait()
 	}()
+	saved := l.remember()
+	defer saved()
 	started, damage, err := l.begin(ctx)
 	if ctx.Err() != nil {
 		return nil // before anything was begun: nothing to end, or to record

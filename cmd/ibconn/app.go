@@ -81,7 +81,7 @@ type kept struct {
 	unserve context.CancelFunc // ends its commands
 }
 
-func (a *app) runners(log *bus.Log, data connector.Data, ledgers connector.LedgerStore, instance string) ([]*kept, error) {
+func (a *app) runners(log *bus.Log, data connector.Data, ledgers connector.LedgerStore, contracts connector.ContractStore, instance string) ([]*kept, error) {
 	// Shared by all: the dialer, with the gateways' message budgets, and their
 	// ledgers of history; each is found by the address that accepted.
 	dialer := &tws.Dialer{}
@@ -99,6 +99,7 @@ func (a *app) runners(log *bus.Log, data connector.Data, ledgers connector.Ledge
 			Dialer:     dialer,
 			History:    history,
 			Data:       data,
+			Contracts:  contracts,
 			Control:    c.Control,
 			Instance:   instance,
 			Version:    version,
@@ -118,11 +119,15 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	if err != nil {
 		return err
 	}
+	contracts, err := bus.OpenContracts(ctx, nc)
+	if err != nil {
+		return err
+	}
 	data, err := bus.OpenData(ctx, nc, bus.DataOptions{Log: a.Log})
 	if err != nil {
 		return err
 	}
-	runners, err := a.runners(log, data, ledgers, instance)
+	runners, err := a.runners(log, data, ledgers, contracts, instance)
 	if err != nil {
 		return err
 	}

@@ -877,3 +877,37 @@ func TestASubscriptionCancelledWhileItsGapIsFilledLeavesNoTrace(t *testing.T) {
 		l.wantStatus("aapl-bars", events.SubscriptionLive)
 	})
 }
+
+// IB lets 60 new requests for real-time bars go in ten minutes. What is restored
+// after a restart of the gateway keeps to that too, and comes all the same.
+func TestRealTimeBarsKeepToIBsRule(t *testing.T) {
+	short := then(during(3*time.Minute, feed{}.step), end(events.CauseReset))
+	feeding(t, [][]step{short, then(feed{}.step)}, func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		const n = 70
+		for i := range n {
+			if a := l.subscribe(fmt.Sprint(1000+i), events.SubscribeBars, func(r *events.Request) {
+				if i == n-1 {
+					r.Priority = events.PriorityHigh
+				}
+			}); !a.OK {
+				t.Fatalf("subscribe = %+v", a)
+			}
+		}
+		pass(40 * time.Minute)
+		placed := times[*events.SubscriptionPlacement](store)
+		for i := 60; i < len(placed); i++ {
+			if within := placed[i].Sub(placed[i-60]); within < 10*time.Minute {
+				t.Errorf("request %d for real-time bars went %v after the 60th before it, want ten minutes", i, within)
+			}
+		}
+		for _, sub := range l.State().Subscriptions {
+			l.wantStatus(sub.Name, events.SubscriptionLive)
+			shelf.whole(t, sub.Name, events.RealTimeBar)
+		}
+		second := all[*events.SubscriptionPlacement](store)
+		i := slices.IndexFunc(second, func(p *events.SubscriptionPlacement) bool { return p.Attempt == 2 })
+		if i < 0 || second[i].Subscription != fmt.Sprintf("%d-bars", 1000+n-1) {
+			t.Errorf("the first that came back with the new session was %+v, want the one of high priority", second[max(i, 0)])
+		}
+	})
+}

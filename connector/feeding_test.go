@@ -862,7 +862,6 @@ func TestASubscriptionCancelledWhileItsGapIsFilledLeavesNoTrace(t *testing.T) {
 		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
 			t.Fatalf("subscribe = %+v", a)
 		}
-		asked = make(chan struct{}, 10)
 		<-asked
 		if a := l.cancel(events.Request{Subscription: "aapl-bars"}); !a.OK {
 			t.Fatalf("cancel = %+v", a)

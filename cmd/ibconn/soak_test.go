@@ -57,6 +57,7 @@ func TestSoak(t *testing.T) {
 		f.strike(s, s.current(), d)
 		s.mends(f.name)
 	}
+	s.delivers()
 	s.agrees()
 	s.stop()
 	s.stopped = true
@@ -208,6 +209,8 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	p.BackoffBase, p.BackoffCap, p.StableAfter = 50*time.Millisecond, 500*time.Millisecond, time.Second
 	p.BreakerAfter, p.BreakerProbe = 5, 700*time.Millisecond
 	p.LoginAfter, p.RepeatEvery = time.Second, 200*time.Millisecond
+	p.QuotesDarkAfter, p.TradesDarkAfter, p.BarsDarkAfter, p.HistoryBarsDarkAfter = 5*time.Second, 5*time.Second, 12*time.Second, 12*time.Second
+	p.RestoredAfter = time.Second
 	p.LinkProbeEvery, p.LinkProbeTimeout, p.CompetingFor, p.PaceRecovery = 2*time.Second, time.Second, time.Second, time.Second
 	// At worst the loss is yet to be found, an attempt that was doomed by the
 	// fault has just begun, and the one after it waits for the breaker; and the
@@ -224,7 +227,46 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	s.program = startApp(t, &app{Connections: all, Dir: s.dir}, func(string) {})
 	t.Logf("%d connections, %d gateways, ids linger for %v, healthy within %v", len(all), len(s.gateways), config.IDLinger, s.bound)
 	s.mends("the start")
+	for _, name := range s.names {
+		for _, payload := range wantedInSoak {
+			var a events.Answer
+			s.must(json.Unmarshal(raw(t, s.nc, events.CommandSubject(name, events.VerbSubscribe), payload).Data, &a))
+			if !a.OK {
+				t.Fatalf("subscribe %s is answered %+v", payload, a.Error)
+			}
+		}
+	}
 	return s
+}
+
+// wantedInSoak is what each connection subscribes to at its start, once.
+var wantedInSoak = []string{
+	`{"contract":"AAPL","kind":"quotes"}`,
+	`{"contract":"EUR.USD","kind":"quotes","priority":"high"}`,
+	`{"contract":"AAPL","kind":"trades"}`,
+	`{"contract":"SPY","kind":"history-bars","bar_size":"1 min","duration":"1 D"}`,
+}
+
+// delivers waits until all that is wanted is live. Bars so small that IB has rules on
+// them are not among it: so many sessions would have them wait for ten minutes.
+func (s *soak) delivers() {
+	s.t.Helper()
+	for _, name := range s.names {
+		deadline := time.Now().Add(s.bound)
+		for {
+			var a events.Answer
+			s.must(json.Unmarshal(raw(s.t, s.nc, events.CommandSubject(name, events.VerbSubscriptions), "").Data, &a))
+			n := len(a.Subscriptions)
+			bad := slices.DeleteFunc(a.Subscriptions, func(sub events.Subscription) bool { return sub.Status == events.SubscriptionLive })
+			if n == len(wantedInSoak) && len(bad) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				s.t.Fatalf("of what %s wants %+v is not live", name, bad)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
 }
 
 // state is what is true of one of the connections now.
@@ -360,7 +402,15 @@ func (s *soak) holds() {
 		losses, failures = losses+state.Counts.Losses, failures+state.Counts.Failures
 	}
 	outcomes := make(map[string]int)
+	placed := make(map[string]bool)
 	for _, e := range all {
+		if p, ok := e.Event.(*events.SubscriptionPlacement); ok {
+			if id := fmt.Sprint(e.Connection, " ", p.RequestID); placed[id] {
+				s.t.Errorf("request id %s was used twice", id)
+			} else {
+				placed[id] = true
+			}
+		}
 		switch e := e.Event.(type) {
 		case *events.CommandAccepted:
 			outcomes[e.CommandID] += 0
@@ -383,7 +433,7 @@ func (s *soak) holds() {
 			s.t.Errorf("%s saw %d connections without a handshake, %q, and %d orders, want none", gw.Addr(), seen.Foreign, seen.ForeignBytes, seen.Orders)
 		}
 	}
-	s.t.Logf("%d events, %d sessions lost, %d attempts failed, %d commands", len(all), losses, failures, len(outcomes))
+	s.t.Logf("%d events, %d sessions lost, %d attempts failed, %d commands, %d placements", len(all), losses, failures, len(outcomes), len(placed))
 }
 
 // explain shows the last events of a run that failed.

@@ -340,7 +340,10 @@ func TestDoctorFindsALogThatLostItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = startRun(t, runArgs(dir, gw.Addr()))
-	wait(p, 0, func(e *events.EpochBegan) bool { return e.PreviousEpoch == 1 })
+	_, claim := wait(p, 0, func(e *events.EpochBegan) bool { return e.PreviousEpoch == 1 })
+	// A run that is told to end while it claims may not get to know that the claim
+	// is stored: then nothing is known to be.
+	p.healthy(claim.StreamSeq)
 	p.stop()
 	if err := os.RemoveAll(filepath.Join(dir, "jetstream")); err != nil {
 		t.Fatal(err)

@@ -286,7 +286,11 @@ func (s State) setBack(by time.Duration) State {
 	for i := range s.Subscriptions {
 		sub := *s.Subscriptions[i]
 		s.Subscriptions[i] = &sub
-		times = append(times, &sub.PlacedAt, &sub.RetryAt)
+		times = append(times, &sub.PlacedAt, &sub.RetryAt, &sub.Hours.AsOf)
+		sub.Gaps = slices.Clone(sub.Gaps)
+		for i := range sub.Gaps {
+			times = append(times, &sub.Gaps[i].At)
+		}
 	}
 	for _, t := range times {
 		if !t.IsZero() {

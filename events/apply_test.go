@@ -167,7 +167,7 @@ func TestWhatEachEventChanges(t *testing.T) {
 		{"a clock jump in a session", opened, Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}}},
 		{
 			"a clock set back while bars come and others are refused",
-			append(live[:9:9], barsOf("b", "B", "x"), &SubscriptionRefused{Subscription: "b", Attempt: 1, Code: 420, Class: ClassPacing, RetryAt: after(time.Minute), Tries: 1}),
+			append(live[:9:9], barsOf("b", "B", "x"), &GapDetected{Subscription: "b", From: wireTime, To: after(time.Minute), Bars: 12}, &SubscriptionRefused{Subscription: "b", Attempt: 1, Code: 420, Class: ClassPacing, RetryAt: after(time.Minute), Tries: 1}),
 			Draft{Event: &ClockJumped{By: -1500, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)}},
 		},
 		{"a clock jump while tripped", tripped, Draft{Event: &ClockJumped{By: 3_600_000, RetryAt: after(time.Hour)}}},

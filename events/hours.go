@@ -397,6 +397,52 @@ func (h Hours) Sessions() []TradingSession { return slices.Clone(h.sessions) }
 // Zone is the market's time zone; nil where IB named none.
 func (h Hours) Zone() *time.Location { return h.zone }
 
+// keptDays is for how many days past those that IB lists hours are kept.
+const keptDays = 10
+
+// Following returns t with what older said of the ten days before those that t
+// lists: IB lists none that are past, and what is missing is judged later. Where
+// either cannot be read, or they are of two zones, that is t.
+func (t TradingTimes) Following(older TradingTimes) TradingTimes {
+	if t.Zone != older.Zone {
+		return t
+	}
+	t.Trading = following(t.Trading, older.Trading, t.Zone)
+	t.Liquid = following(t.Liquid, older.Liquid, t.Zone)
+	return t
+}
+
+func following(text, older, zone string) string {
+	first, ok := firstListed(text)
+	if _, err := ParseHours(older, zone); !ok || err != nil {
+		return text
+	}
+	var days []string
+	for entry := range strings.SplitSeq(older, ";") {
+		entry = strings.TrimSpace(entry)
+		date, _, _ := strings.Cut(entry, ":")
+		if day, err := parseDay(date); err == nil && day.Before(first) && !day.Before(first.AddDate(0, 0, -keptDays)) {
+			days = append(days, entry)
+		}
+	}
+	joined := strings.Join(append(days, text), ";")
+	if _, err := ParseHours(joined, zone); err != nil {
+		return text
+	}
+	return joined
+}
+
+// firstListed is the first day that hours list.
+func firstListed(text string) (first time.Time, ok bool) {
+	for entry := range strings.SplitSeq(text, ";") {
+		date, _, _ := strings.Cut(strings.TrimSpace(entry), ":")
+		if day, err := parseDay(date); err == nil && (!ok || day.Before(first)) {
+			first, ok = day, true
+		}
+	}
+	return first, ok
+}
+
 // opens tells whether a session begins at a moment.
 func (h Hours) opens(at time.Time) bool {
 	return slices.ContainsFunc(h.sessions, func(s TradingSession) bool { return s.From.Equal(at) })

@@ -206,6 +206,25 @@ func TestHoursKeepToTheMarketsClockWhenItChanges(t *testing.T) {
 	}
 }
 
+func TestHoursThatFollowOthersKeepTheirPast(t *testing.T) {
+	const older, newer = "20261120:0930-20261120:1600;20261121:CLOSED;20261123:0930-20261123:1300", "20261123:0930-20261123:1600;20261124:0930-20261124:1600"
+	times := func(text, zone string) TradingTimes { return TradingTimes{Trading: text, Liquid: text, Zone: zone} }
+	for _, tt := range []struct{ name, older, newer, zone, want string }{
+		{"days before", older, newer, "US/Eastern", "20261120:0930-20261120:1600;20261121:CLOSED;" + newer},
+		{"nothing before", "", newer, "US/Eastern", newer},
+		{"nothing new", older, "", "US/Eastern", ""},
+		{"the same", newer, newer, "US/Eastern", newer},
+		{"another zone", older, newer, "US/Central", newer},
+		{"what cannot be read", "20261120:0930-soon", newer, "US/Eastern", newer},
+		{"long ago", "20261101:CLOSED;20261112:CLOSED;20261113:CLOSED;" + older, newer, "US/Eastern", "20261113:CLOSED;20261120:0930-20261120:1600;20261121:CLOSED;" + newer},
+	} {
+		got := times(tt.newer, "US/Eastern").Following(times(tt.older, tt.zone))
+		if got.Trading != tt.want || got.Liquid != tt.want || got.Zone != "US/Eastern" {
+			t.Errorf("%s: %+v, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func FuzzParseHours(f *testing.F) {
 	for _, zone := range []string{"US/Eastern", "US/Central", "EST (Eastern Standard Time)", "America/Sao_Paulo", "Asia/Beirut", ""} {
 		for _, text := range []string{
@@ -218,6 +237,13 @@ func FuzzParseHours(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, zone string) {
 		h, err := ParseHours(text, zone)
 		sessions := h.Sessions()
+		after := TradingTimes{Zone: zone, Trading: "20991130:0930-20991130:1600"}
+		after = after.Following(TradingTimes{Zone: zone, Trading: text})
+		if _, zoneErr := loadZone(zone); zoneErr == nil {
+			if both, err := ParseHours(after.Trading, zone); err != nil || len(both.Sessions()) == 0 || len(after.Trading) > maxHoursText {
+				t.Errorf("behind %q in %q come %q: %v", text, zone, after.Trading, err)
+			}
+		}
 		if err != nil {
 			if err.Error() == "" || len(sessions) > 0 || len(err.Error()) > 600 {
 				t.Errorf("ParseHours(%q, %q) = %v and the error %q", text, zone, sessions, err)

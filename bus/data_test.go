@@ -157,6 +157,13 @@ func TestWhatThereIsNoRoomForIsCounted(t *testing.T) {
 	if got := d.DroppedBars(); got != 15 {
 		t.Errorf("%d bars were dropped, want 15", got)
 	}
+	lost := d.LostBars("main")
+	if len(lost) != 1 || lost[0].Subscription != "x" || lost[0].Series != "1" || lost[0].From.Format(time.TimeOnly) != "06:00:00" || lost[0].To.Format(time.TimeOnly) != "06:01:10" {
+		t.Errorf("lost are %+v, want the oldest 15", lost)
+	}
+	if again, other := d.LostBars("main"), d.LostBars("other"); len(again) != 0 || len(other) != 0 {
+		t.Errorf("lost are %+v and of another connection %+v, want nothing more", again, other)
+	}
 	stop := runData(t, d)
 	holds(t, d, "x", 10)
 	if got := storedTimes(t, d, BarRange{}); got[0] != "06:01:15" || got[9] != "06:02:00" {

@@ -94,6 +94,21 @@ func (d *Data) DroppedBars() uint64 {
 	return d.kept.dropped
 }
 
+// LostBars returns which bars of a connection were dropped since it was last
+// called: one stretch of time for each series.
+func (d *Data) LostBars(c events.ConnectionID) []events.LostBars {
+	d.kept.mu.Lock()
+	defer d.kept.mu.Unlock()
+	var all []events.LostBars
+	for of, span := range d.kept.lost {
+		if of.connection == c {
+			all = append(all, span)
+			delete(d.kept.lost, of)
+		}
+	}
+	return all
+}
+
 // keepAll stores what waits, one after the other.
 func (d *Data) keepAll(ctx context.Context) {
 	var told uint64
@@ -117,7 +132,7 @@ func (d *Data) keepAll(ctx context.Context) {
 		}
 		err := d.keep(ctx, b, tell)
 		if err != nil {
-			d.kept.drop(1)
+			d.kept.drop(b)
 		}
 		if err != nil && ctx.Err() != nil {
 			d.kept.dropAll()
@@ -415,15 +430,16 @@ type barQueue struct {
 	mu      sync.Mutex
 	waiting []keptBar
 	dropped uint64
+	lost    map[barSeries]events.LostBars // that nobody was told of
 }
 
 func (q *barQueue) put(b keptBar) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) >= q.limit {
+		q.lose(q.waiting[0])
 		q.waiting[0] = keptBar{}
 		q.waiting = q.waiting[1:]
-		q.dropped++
 	}
 	q.waiting = append(q.waiting, b)
 	wake(q.wake)
@@ -440,15 +456,41 @@ func (q *barQueue) take() (b keptBar, ok bool) {
 	return b, true
 }
 
-func (q *barQueue) drop(n uint64) {
+func (q *barQueue) drop(b keptBar) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.dropped += n
+	q.lose(b)
 }
 
 func (q *barQueue) dropAll() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.dropped += uint64(len(q.waiting))
+	for _, b := range q.waiting {
+		q.lose(b)
+	}
 	q.waiting = nil
+}
+
+// lose notes that b is dropped. Of the time of one that has none nobody can be
+// told, and of series beyond [maxSeries] nobody is.
+func (q *barQueue) lose(b keptBar) {
+	q.dropped++
+	at, err := barTime(b.bar.Time)
+	lost, known := q.lost[b.of]
+	if err != nil || !known && len(q.lost) >= maxSeries {
+		return
+	}
+	if !known {
+		lost = events.LostBars{Subscription: b.of.subscription, Series: b.of.series, From: at, To: at}
+	}
+	if at.Before(lost.From) {
+		lost.From = at
+	}
+	if at.After(lost.To) {
+		lost.To = at
+	}
+	if q.lost == nil {
+		q.lost = make(map[barSeries]events.LostBars)
+	}
+	q.lost[b.of] = lost
 }

@@ -158,3 +158,11 @@ func (b *BarData) DataType() DataType {
 	}
 	return DataBar
 }
+
+// LostBars are bars that were to be stored and were dropped: some, or all, of
+// those of a stretch of time.
+type LostBars struct {
+	Subscription string
+	Series       string    // tells subscriptions apart that had the name one after the other
+	From, To     time.Time // when the first and the last of them begin
+}

@@ -24,6 +24,18 @@ type shelf struct {
 	series map[string][]*events.BarData // in the order in which they were stored
 	sent   map[string]int               // data that is not stored, by subscription
 	fail   error                        // of Store
+	mute   bool                         // Newest does not answer
+	asked  atomic.Int32                 // how often it was asked
+
+	noRoom bool // of Keep
+	lost   []events.LostBars
+}
+
+// full says whether there is no room for bars from now on.
+func (s *shelf) full(full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noRoom = full
 }
 
 func newShelf() *shelf {
@@ -39,7 +51,20 @@ func (s *shelf) Publish(_ events.ConnectionID, subscription string, d events.Dat
 func (s *shelf) Keep(_ events.ConnectionID, subscription, series string, b *events.BarData) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.noRoom {
+		begins, _ := b.Begins()
+		s.lost = append(s.lost, events.LostBars{Subscription: subscription, Series: series, From: begins, To: begins})
+		return
+	}
 	s.put(subscription+"/"+series, b)
+}
+
+func (s *shelf) LostBars(events.ConnectionID) []events.LostBars {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := s.lost
+	s.lost = nil
+	return lost
 }
 
 func (s *shelf) put(key string, b *events.BarData) bool {
@@ -64,7 +89,15 @@ func (s *shelf) Store(ctx context.Context, _ events.ConnectionID, subscription, 
 	return n, ctx.Err()
 }
 
-func (s *shelf) Newest(_ context.Context, _ events.ConnectionID, subscription, series string) (time.Time, error) {
+func (s *shelf) Newest(ctx context.Context, _ events.ConnectionID, subscription, series string) (time.Time, error) {
+	s.asked.Add(1)
+	s.mu.Lock()
+	mute := s.mute
+	s.mu.Unlock()
+	if mute {
+		<-ctx.Done()
+		return time.Time{}, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var newest time.Time
@@ -144,6 +177,10 @@ type feed struct {
 	placing   func(s *session, m connector.Message) []connector.Input // instead of what is said of a Subscribe; nil for nothing else
 	recalling func(s *session, m connector.Message) connector.Input   // instead of past
 	describe  *events.ContractDetails                                 // of every contract
+	// describing is what every contract's details are at the time; instead of describe.
+	describing func() events.ContractDetails
+	// lacking says of which times unfinished bars have nothing; nil for none.
+	lacking func(at time.Time) bool
 }
 
 func (f feed) step(ctx context.Context, s *session) {
@@ -194,6 +231,10 @@ func (f feed) step(ctx context.Context, s *session) {
 					say(past(s, m, r.Query))
 				}
 			case connector.ContractDetails:
+				if f.describing != nil {
+					d := f.describing()
+					f.describe = &d
+				}
 				if f.describe != nil {
 					say(s.passed(m), s.described(m, *f.describe))
 				} else {
@@ -225,6 +266,16 @@ func (f feed) step(ctx context.Context, s *session) {
 					say(connector.BarsCame{Attempt: s.number(), ID: id, At: s.wall(), Bars: []events.Bar{bar5(now.Add(-events.RealTimeBar))}})
 				case events.SubscribeHistoryBars:
 					bars := minutes(now.Add(-time.Second), now)
+					if last := &bars[len(bars)-1]; f.lacking != nil {
+						n := 0
+						begins, _ := last.Begins()
+						for at := begins.Add(events.RealTimeBar); !at.After(now); at = at.Add(events.RealTimeBar) {
+							if !f.lacking(at) {
+								n++
+							}
+						}
+						last.Volume = fmt.Sprint(5 * n)
+					}
 					say(connector.BarsCame{Attempt: s.number(), ID: id, At: s.wall(), Bars: bars[len(bars)-1:]})
 				default:
 					s.order.Deliver(r.Name, &events.Tick{Field: "last"})

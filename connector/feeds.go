@@ -12,11 +12,27 @@ import (
 // session that runs has of them, and where their bars stand.
 type feeds struct {
 	placed   map[int64]placement // in the hands of the session that runs, by request id
+	noRoom   []Passed            // what was to be in its hands, and was not put there
 	openings openings
 	bars     map[string]*series
 	filling  filling
 	learning learning
 	jumped   time.Time // when the clock last jumped: nothing counts as silent before that
+	restated map[int64]restated
+	bus      busRest
+}
+
+// busRest is until when the bus, which did not say what it has of bars, is not asked
+// again.
+type busRest struct {
+	rests bool
+	until time.Duration // of the time that passed
+}
+
+// restated is when a subscription was heard of last before the clock was set back.
+type restated struct {
+	said time.Time // as the session says
+	is   time.Time // by the clock as it is
 }
 
 // placement is a subscription in the hands of a session.
@@ -78,6 +94,10 @@ func (l *loop) place(now time.Time) {
 	slices.SortFunc(fresh, func(a, b *events.Subscription) int { return int(a.RequestID - b.RequestID) })
 	for _, sub := range fresh {
 		p := placement{feed: sub.Feed, ledger: l.requests.queries.ledger}
+		if p.feed.Kind == events.SubscribeHistoryBars && p.ledger != nil && p.ledger.full() {
+			l.feeds.noRoom = append(l.feeds.noRoom, Passed{Attempt: l.running, ID: sub.RequestID, Outcome: OutcomeNoRoom, At: now})
+			continue
+		}
 		p.take(l.requests.passedTime)
 		if l.feeds.placed == nil {
 			l.feeds.placed = make(map[int64]placement)
@@ -107,7 +127,38 @@ func (l *loop) heardOf(sub *events.Subscription) time.Time {
 	if l.session == nil || sub.Attempt != l.running {
 		return time.Time{}
 	}
-	return l.session.HeardOf(sub.RequestID).UTC().Round(0)
+	at := l.session.HeardOf(sub.RequestID).UTC().Round(0)
+	if r, ok := l.feeds.restated[sub.RequestID]; ok && r.said.Equal(at) {
+		return r.is
+	}
+	return at
+}
+
+// shiftFeeds states by a clock that moved what is to come, and by one that was set
+// back what was.
+func (l *loop) shiftFeeds(by time.Duration) {
+	fs := &l.feeds
+	for name, r := range fs.filling.rests {
+		r.until = r.until.Add(by)
+		fs.filling.rests[name] = r
+	}
+	for name, at := range fs.learning.after {
+		fs.learning.after[name] = at.Add(by)
+	}
+	fs.learning.next = fs.learning.next.Add(by)
+	if by >= 0 {
+		return
+	}
+	was := make(map[int64]restated)
+	for _, sub := range l.state.Subscriptions {
+		if at := l.heardOf(sub); !at.IsZero() {
+			was[sub.RequestID] = restated{said: l.session.HeardOf(sub.RequestID).UTC().Round(0), is: at.Add(by)}
+		}
+	}
+	fs.restated = was
+	for _, b := range fs.bars {
+		b.heard = b.heard.Add(by)
+	}
 }
 
 // quiet returns the subscriptions of which too little was heard, and when to
@@ -211,13 +262,11 @@ func (f *feeds) prune(s events.State) {
 	if len(f.bars) > len(s.Subscriptions) {
 		maps.DeleteFunc(f.bars, func(name string, _ *series) bool { return gone(name) })
 	}
-	for _, times := range []map[string]time.Time{f.filling.after, f.learning.after} {
-		if len(times) > len(s.Subscriptions) {
-			maps.DeleteFunc(times, func(name string, _ time.Time) bool { return gone(name) })
-		}
+	if len(f.learning.after) > len(s.Subscriptions) {
+		maps.DeleteFunc(f.learning.after, func(name string, _ time.Time) bool { return gone(name) })
 	}
-	if len(f.filling.tries) > len(s.Subscriptions) {
-		maps.DeleteFunc(f.filling.tries, func(name string, _ int) bool { return gone(name) })
+	if len(f.filling.rests) > len(s.Subscriptions) {
+		maps.DeleteFunc(f.filling.rests, func(name string, _ rest) bool { return gone(name) })
 	}
 }
 
@@ -226,9 +275,9 @@ func (l *loop) endFeeds() {
 	for _, p := range l.feeds.placed {
 		p.leave(l.requests.passedTime)
 	}
-	l.feeds.placed = nil
+	l.feeds.placed, l.feeds.restated = nil, nil
 	for _, b := range l.feeds.bars {
-		b.open = nil
+		b.open, b.cut = nil, false
 	}
 }
 

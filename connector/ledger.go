@@ -147,12 +147,19 @@ func (l *Ledger) tookBars(now time.Duration) {
 	l.save()
 }
 
-// keptAt returns when one more query that is kept up to date may go; now, where
-// it may at once.
+// full says whether as many queries are kept up to date as may be.
+func (l *Ledger) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kept >= keptMost
+}
+
+// keptAt returns when one more query that is kept up to date may go, if there is
+// room for it; now, where it may at once.
 func (l *Ledger) keptAt(s *slot, now time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.begin(now) || l.kept >= keptMost {
+	if !l.begin(now) {
 		return now + askAgain
 	}
 	if !s.small {

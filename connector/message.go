@@ -73,6 +73,7 @@ const (
 	OutcomeExpired Outcome = "expired" // its time was over before its turn came
 	OutcomeLost    Outcome = "lost"    // its session ended before its turn came
 	OutcomeFull    Outcome = "full"    // too many were waiting already
+	OutcomeNoRoom  Outcome = "no_room" // the gateway has as many of the kind as it may have: it was not even put in the queue
 )
 
 // Queue holds the messages of one session that wait for their turn: the most

@@ -241,7 +241,7 @@ func (r *requests) passed(in Passed, now time.Time) bool {
 		// Who joined it since and has more time waits for it to be given out again.
 		q.id = 0
 		r.leave(q, r.expired(), q.expires)
-	case OutcomeFull:
+	case OutcomeFull, OutcomeNoRoom:
 		r.settle(q, r.queueFull())
 	case OutcomeLost:
 		r.settle(q, r.sessionLost())

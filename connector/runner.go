@@ -227,6 +227,9 @@ func (l *loop) loop(ctx context.Context) error {
 			return err
 		}
 		l.pursue(l.wallNow())
+		if err := l.lookForLost(); err != nil {
+			return err
+		}
 		if err := l.fillGaps(l.wallNow()); err != nil {
 			return err
 		}
@@ -286,6 +289,7 @@ func (l *loop) jump(by time.Duration) error {
 		}
 	}
 	l.requests.shift(by)
+	l.shiftFeeds(by)
 	l.feeds.jumped = l.wallNow()
 	return l.take(Jumped{By: by})
 }
@@ -410,8 +414,18 @@ func (l *loop) take(in Input) error {
 				}
 			}
 		}
-		in = l.woke()
+		in = l.next()
 	}
+}
+
+// next is what is to be decided on behind an input: what could not be carried out
+// of what followed from it, and then what is due.
+func (l *loop) next() Input {
+	if all := l.feeds.noRoom; len(all) > 0 {
+		l.feeds.noRoom = all[1:]
+		return all[0]
+	}
+	return l.woke()
 }
 
 func (l *loop) recordDraft(draft events.Draft, now time.Time) (events.Recorded, error) {
@@ -457,6 +471,7 @@ func (l *loop) carryOut() {
 		l.slowed = plan
 		l.session.Slow(plan.SlowTo, plan.SlowUntil.Sub(l.wallNow()))
 	}
+	l.keepFilling()
 	l.place(l.wallNow())
 	if plan.Control.CommandID != l.controlling {
 		l.controlling = ""

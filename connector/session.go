@@ -68,8 +68,12 @@ type Data interface {
 	Publish(c events.ConnectionID, subscription string, d events.Datum)
 	// Keep sends a bar and stores it behind those before it, under a series, which
 	// tells subscriptions apart that have the same name one after the other. A bar
-	// that is stored already, by its time, is not stored again. It never blocks.
+	// that is stored already, by its time, is not stored again. It never blocks:
+	// what there is no room for is dropped.
 	Keep(c events.ConnectionID, subscription, series string, b *events.BarData)
+	// LostBars returns which of a connection's bars were dropped since it was last
+	// called. It is cheap.
+	LostBars(c events.ConnectionID) []events.LostBars
 	// Store does the same for bars that were missed, and returns once they are
 	// stored, with how many of them had not been, or when ctx ends.
 	Store(ctx context.Context, c events.ConnectionID, subscription, series string, bars []*events.BarData) (int, error)

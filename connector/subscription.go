@@ -423,11 +423,17 @@ func (p Policy) unsent(s events.State, in Passed, now time.Time) (events.Draft, 
 	if !ok || in.Outcome == OutcomeSent || in.Outcome == OutcomeLost {
 		return events.Draft{}, false
 	}
-	tries := sub.Tries + 1
-	return about(in.Attempt, &events.SubscriptionRefused{
-		Subscription: sub.Name, Attempt: in.Attempt, RequestID: in.ID,
-		Message: "too many messages to the gateway wait for their turn", RetryAt: again(now, bustAgain, tries), Tries: tries,
-	}), true
+	e := &events.SubscriptionRefused{
+		Subscription: sub.Name, Attempt: in.Attempt, RequestID: in.ID, Tries: sub.Tries + 1,
+		Message: "too many messages to the gateway wait for their turn",
+	}
+	e.RetryAt = again(now, bustAgain, e.Tries)
+	if in.Outcome == OutcomeNoRoom {
+		e.Class, e.RetryAt = events.ClassCapacity, again(now, capacityAgain, e.Tries)
+		e.Message = fmt.Sprintf("%d queries for bars are kept up to date already, and no more are: IB has 50 of all open at once", keptMost)
+		e.Action = "cancel a subscription to history-bars, or take bars of five seconds"
+	}
+	return about(in.Attempt, e), true
 }
 
 // maxGaps is how many gaps of one subscription are told apart: what is fetched

@@ -439,7 +439,10 @@ func (l *loop) filled(f filled) error {
 		return nil // it was cancelled meanwhile
 	}
 	now, tries := l.wallNow(), fs.rests[f.sub.Name].tries
-	if e := f.answer.Error; f.err != nil || e != nil && (passing(e.Code) || e.Code == events.ErrorGatewayError && tries < fillTries) {
+	if e := f.answer.Error; e != nil && f.err == nil && ofSession(e.Code) {
+		l.restFilling(f.sub.Name, now, tries)
+		return nil
+	} else if f.err != nil || e != nil && (passing(e.Code) || e.Code == events.ErrorGatewayError && tries < fillTries) {
 		l.restFilling(f.sub.Name, now, tries+1)
 		return nil
 	}
@@ -487,16 +490,21 @@ func (l *loop) restFilling(name string, now time.Time, tries int) {
 	if fs.rests == nil {
 		fs.rests = make(map[string]rest)
 	}
-	fs.rests[name] = rest{again(now, fillAgain, tries), tries}
+	fs.rests[name] = rest{again(now, fillAgain, max(tries, 1)), tries}
 }
 
 // passing says whether a request that was answered so may be answered otherwise
 // later.
 func passing(code events.ErrorCode) bool {
 	return slices.Contains([]events.ErrorCode{
-		events.ErrorNotReady, events.ErrorSessionLost, events.ErrorTimeout, events.ErrorExpired, events.ErrorUnavailable, events.ErrorPacing,
-		events.ErrorQueueFull, events.ErrorBusy, events.ErrorShutdown,
+		events.ErrorTimeout, events.ErrorExpired, events.ErrorUnavailable, events.ErrorPacing, events.ErrorQueueFull, events.ErrorBusy,
 	}, code)
+}
+
+// ofSession says whether a request was answered so for want of a session, which says
+// nothing of what it asked for.
+func ofSession(code events.ErrorCode) bool {
+	return slices.Contains([]events.ErrorCode{events.ErrorNotReady, events.ErrorSessionLost, events.ErrorShutdown}, code)
 }
 
 // learning asks IB anew for contracts' trading hours, one by one.

@@ -443,3 +443,26 @@ func TestBarsWhoseStreamDoesNotAnswerHoldNobodyUp(t *testing.T) {
 		}
 	})
 }
+
+// That sessions end while a gap is filled says nothing of its bars: it is not put
+// off for long.
+func TestAGapThatLosesItsSessionsIsTriedSoonInTheNext(t *testing.T) {
+	mute := feed{recalling: func(s *session, m connector.Message) connector.Input {
+		return connector.Probed{Attempt: s.number(), Number: 1 << 40} // no answer
+	}}
+	scripts := outage(mute)[:4]
+	for range 6 {
+		scripts = append(scripts, then(during(200*time.Second, mute.step), end(events.CauseReset)))
+	}
+	feeding(t, append(scripts, then(feed{}.step)), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {
+			t.Fatalf("subscribe = %+v", a)
+		}
+		l.until(func(s events.State) bool { return s.Counts.Sessions == 8 })
+		pass(30 * time.Second)
+		if sub := l.wantStatus("aapl-bars", events.SubscriptionLive); len(sub.Gaps) != 0 {
+			t.Errorf("its gaps are %+v half a minute after it could be asked, want none", sub.Gaps)
+		}
+		shelf.whole(t, "aapl-bars", events.RealTimeBar)
+	})
+}

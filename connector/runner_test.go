@@ -114,11 +114,17 @@ func (l *life) untilPhase(p events.Phase) bool {
 func checkLog(t testing.TB, store *memlog.Store, live events.State) {
 	t.Helper()
 	var head events.Head
-	fold := events.NewState("main")
+	fold, claimed := events.NewState("main"), false
 	for _, rec := range store.Events() {
 		if err := head.Follows(rec); err != nil {
 			t.Fatalf("%s does not follow: %v", rec.Event.Type(), err)
 		}
+		// Who reads the log takes a process that says nothing for dead.
+		_, claim := rec.Event.(*events.EpochBegan)
+		if due := fold.DueBy(); !claim && !claimed && !due.IsZero() && rec.Time.After(due.Add(time.Second)) {
+			t.Errorf("%s came %v after something was due", rec.Event.Type(), rec.Time.Sub(due))
+		}
+		claimed = claim
 		head, fold = head.Then(rec), fold.Apply(rec)
 	}
 	sameState(t, fold, live)

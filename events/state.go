@@ -237,6 +237,23 @@ func (s State) Recall(id string) (RecentCommand, bool) {
 	return RecentCommand{}, false
 }
 
+// DueBy is when the connection's process will have said something more at the
+// latest, as far as the state tells: an answer, or that there was none, a new
+// attempt or the end of one. Zero where nothing is due: it is stopped, or nothing
+// has begun.
+func (s State) DueBy() time.Time {
+	switch s.Phase {
+	case PhaseReady: // the probe may wait for its turn as long as the answer may take
+		return s.Heartbeat.AnswerBy.Add(s.Heartbeat.AnswerBy.Sub(s.Heartbeat.NextProbeAt))
+	case PhaseDialing, PhaseGreeting:
+		return s.Attempt.DeadlineAt
+	case PhaseWaiting, PhaseTripped:
+		return s.RetryAt
+	case PhaseIdle, PhaseStopped:
+	}
+	return time.Time{}
+}
+
 // Farm returns the status of f, or FarmUnknown.
 func (s State) Farm(f Farm) FarmStatus {
 	i, found := slices.BinarySearchFunc(s.Farms, f, compareFarm)

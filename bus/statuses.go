@@ -21,6 +21,10 @@ const StatusBucket = "ib_status"
 // with all that it may list has.
 const MaxStatus = 512 << 10
 
+// maxStatusHeader is for the header of the message that a document is in, which
+// the server counts too.
+const maxStatusHeader = 1 << 10
+
 // ErrStatusTooLarge says that a status document has more than [MaxStatus] bytes.
 // It was not kept.
 var ErrStatusTooLarge = errors.New("the document is too large")
@@ -43,7 +47,7 @@ func OpenStatuses(ctx context.Context, nc *nats.Conn) (*Statuses, error) {
 	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket:       StatusBucket,
 		Description:  "where each connection of ibconn stands, as of the position of the log in its stream_seq",
-		MaxValueSize: MaxStatus,
+		MaxValueSize: MaxStatus + maxStatusHeader,
 		History:      1,
 		Storage:      jetstream.FileStorage,
 	})

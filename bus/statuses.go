@@ -57,6 +57,20 @@ func OpenStatuses(ctx context.Context, nc *nats.Conn) (*Statuses, error) {
 	return &Statuses{js, kv}, nil
 }
 
+// FindStatuses opens the bucket that nc leads to for reading, and does not create
+// it.
+func FindStatuses(ctx context.Context, nc *nats.Conn) (*Statuses, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("bus: find statuses: %w", err)
+	}
+	kv, err := js.KeyValue(ctx, StatusBucket)
+	if err != nil {
+		return nil, fmt.Errorf("bus: find statuses: %w", err)
+	}
+	return &Statuses{js, kv}, nil
+}
+
 // Get returns the document of a connection; nil when there is none.
 func (s *Statuses) Get(ctx context.Context, c events.ConnectionID) ([]byte, error) {
 	e, err := s.kv.Get(ctx, string(c))

@@ -29,6 +29,9 @@ type app struct {
 	Dir         string         // where the log lies
 	Listen      string         // the embedded server's address; empty: none
 	Log         zerolog.Logger // for what is not an event: the bus' own words
+	// Consumers are hosted beside the connections. One that cannot go on is begun
+	// again, and does not end a connection.
+	Consumers consumers
 
 	// Ready, when set, is called once the bus can be reached, with its URL.
 	Ready func(url string)
@@ -70,7 +73,12 @@ func (a *app) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}
-	err = a.serve(ctx, server, nc, instance)
+	// Consumers have a connection of their own: one that stalls stalls nobody else.
+	apart, err := server.Connect("ibconn consumers")
+	if err == nil {
+		err = a.serve(ctx, server, nc, apart, instance)
+		apart.Close()
+	}
 	nc.Close()
 	return errors.Join(err, server.Close())
 }
@@ -110,7 +118,7 @@ func (a *app) runners(log *bus.Log, data connector.Data, ledgers connector.Ledge
 	return all, nil
 }
 
-func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, instance string) error {
+func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Conn, instance string) error {
 	log, err := bus.OpenLog(ctx, nc, bus.LogOptions{})
 	if err != nil {
 		return err
@@ -156,6 +164,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	start("events", func(ctx context.Context) error { return a.follow(ctx, log, position, shown) })
 	start("bus", server.Watch)
 	start("data", data.Run)
+	start("consumers", func(ctx context.Context) error { a.Consumers.keep(ctx, apart); return nil })
 	// Who is told that the bus is up may send a command at once.
 	var taken sync.WaitGroup
 	take := func(s bus.CommandService) context.CancelFunc {

@@ -58,7 +58,7 @@ func BenchmarkIdle(b *testing.B) {
 		b.Skip("needs /proc")
 	}
 	gw := gateway.Start(b, simulated)
-	whole := startProcess(b, []string{"run", "--listen", "127.0.0.1:0", "--log-format", "json", "--data", b.TempDir(), "--gateway", gw.Addr()})
+	whole := startProcess(b, []string{"run", "--listen", "127.0.0.1:0", "--http", "off", "--log-format", "json", "--data", b.TempDir(), "--gateway", gw.Addr()})
 	whole.ready()
 	bare := &program{t: b, cmd: asProgram("bus", b.TempDir())}
 	bare.cmd.Stdout, bare.cmd.Stderr = &bare.out, &bare.err

@@ -47,15 +47,16 @@ func (e usageError) Unwrap() error { return e.error }
 type commandLine struct {
 	Config kong.ConfigFlag `help:"YAML file with any of the flags as keys, and sections for several connections; flags and environment win over it." placeholder:"FILE" env:"IBCONN_CONFIG"`
 
-	Demo       demoCommand   `cmd:"" help:"Everything on one screen: a bus, a simulated gateway, and its bad night."`
-	Run        runCommand    `cmd:"" help:"Connect to a gateway and stay connected."`
-	Watch      watchCommand  `cmd:"" help:"Follow the events."`
-	Status     statusCommand `cmd:"" help:"What is true now."`
-	Reconnect  verbCommand   `cmd:"" help:"End the session, if any, and open a new one at once."`
-	Connect    verbCommand   `cmd:"" help:"Be connected: undo disconnect, or force a probe of an open breaker."`
-	Disconnect verbCommand   `cmd:"" help:"End the session and stay away until connect."`
-	Contract   contractVerb  `cmd:"" help:"Which contract a description means, and what IB knows of it."`
-	History    historyVerb   `cmd:"" help:"Bars of the past."`
+	Demo       demoCommand    `cmd:"" help:"Everything on one screen: a bus, a simulated gateway, and its bad night."`
+	Run        runCommand     `cmd:"" help:"Connect to a gateway and stay connected."`
+	Watch      watchCommand   `cmd:"" help:"Follow the events."`
+	Status     statusCommand  `cmd:"" help:"What is true now."`
+	Consume    consumeCommand `cmd:"" help:"Run consumers of the events apart from the connector."`
+	Reconnect  verbCommand    `cmd:"" help:"End the session, if any, and open a new one at once."`
+	Connect    verbCommand    `cmd:"" help:"Be connected: undo disconnect, or force a probe of an open breaker."`
+	Disconnect verbCommand    `cmd:"" help:"End the session and stay away until connect."`
+	Contract   contractVerb   `cmd:"" help:"Which contract a description means, and what IB knows of it."`
+	History    historyVerb    `cmd:"" help:"Bars of the past."`
 
 	Subscribe     subscribeVerb     `cmd:"" help:"Have data of a contract delivered, over restarts and sessions, until it is cancelled."`
 	Cancel        cancelVerb        `cmd:"" help:"Want a subscription no longer, which ends with its last caller; or end a history."`

@@ -28,7 +28,7 @@ const quick = "heartbeat: 1s\nheartbeat-timeout: 1s\nbackoff-base: 50ms\nbackoff
 // fileArgs are the arguments of an "ibconn run" with a configuration file.
 func fileArgs(t testing.TB, dir, text string, more ...string) []string {
 	return append([]string{
-		"run", "--listen", "127.0.0.1:0", "--log-format", "json", "--data", dir, "--config", configured(t, quick+text),
+		"run", "--listen", "127.0.0.1:0", "--http", "off", "--log-format", "json", "--data", dir, "--config", configured(t, quick+text),
 	}, more...)
 }
 

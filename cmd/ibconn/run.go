@@ -22,6 +22,7 @@ type runCommand struct {
 	Connection string `help:"The connection's name; the pool's, where the file has one without a name." default:"main" env:"IBCONN_CONNECTION"`
 	Data       string `help:"Directory for the log." default:"${data}" env:"IBCONN_DATA" type:"path"`
 	Listen     string `help:"Loopback address of the embedded NATS server; port 0 takes a free one." default:"127.0.0.1:4222" env:"IBCONN_LISTEN"`
+	HTTP       string `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one; off serves nothing." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
 	LogFormat  string `help:"console, for people, or json; by default console on a terminal." enum:"auto,console,json" default:"auto" env:"IBCONN_LOG_FORMAT"`
 	Debug      bool   `help:"Log answered heartbeats and the bus' own words too." env:"IBCONN_DEBUG"`
 }
@@ -30,6 +31,10 @@ type runCommand struct {
 // of a log for machines, of a timeline for people.
 func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *config) error {
 	w, err := r.wire(k, file)
+	if err != nil {
+		return usageError{err}
+	}
+	address, err := httpAddress(r.HTTP)
 	if err != nil {
 		return usageError{err}
 	}
@@ -45,8 +50,11 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 		Dir:         r.Data,
 		Listen:      r.Listen,
 		Log:         log,
-		Ready:       func(url string) { w.introduce(log.Info().Str("nats", url).Str("data", r.Data)) },
-		OnEvent:     show,
+		Consumers: consumers{Status: true, HTTP: address, Log: log, Serving: func(url string) {
+			log.Info().Str("metrics", url+"/metrics").Str("status", url+"/status").Msg("http is up")
+		}},
+		Ready:   func(url string) { w.introduce(log.Info().Str("nats", url).Str("data", r.Data)) },
+		OnEvent: show,
 	}
 	return a.Run(ctx)
 }

@@ -165,7 +165,7 @@ const urlLine = `"nats":"(nats://[^"]+)"`
 // runArgs are the arguments of an "ibconn run" for a test. What follows wins.
 func runArgs(dir, gatewayAddr string, more ...string) []string {
 	return append([]string{
-		"run", "--listen", "127.0.0.1:0", "--log-format", "json", "--data", dir, "--gateway", gatewayAddr,
+		"run", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json", "--data", dir, "--gateway", gatewayAddr,
 		"--heartbeat", "1s", "--heartbeat-timeout", "1s",
 	}, more...)
 }

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"ibconn/bus"
+	"ibconn/consumers/metrics"
+	"ibconn/consumers/status"
+	"ibconn/consumers/web"
+	"ibconn/events"
+)
+
+// noHTTP is an address that stands for none.
+const noHTTP = "off"
+
+// consumeCommand runs consumers apart from whoever keeps the connections.
+type consumeCommand struct {
+	NATS string   `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	HTTP string   `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
+	What []string `arg:"" optional:"" enum:"metrics,status" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status, which a run does on its own bus."`
+}
+
+// Run consumes until a signal comes, or something cannot go on.
+func (c *consumeCommand) Run(ctx context.Context, out console) error {
+	all := consumers{Status: slices.Contains(c.What, "status"), Log: zerolog.New(out.Err).With().Timestamp().Logger()}
+	if len(c.What) == 0 || slices.Contains(c.What, "metrics") {
+		if err := web.CheckListen(c.HTTP); err != nil {
+			return usageError{err}
+		}
+		all.HTTP = c.HTTP
+	}
+	nc, err := bus.Dial(c.NATS, nats.Name("ibconn consume"))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	all.Serving = func(url string) { fmt.Fprintf(out.Out, "serving %s/metrics\n", url) }
+	if all.Status {
+		fmt.Fprintf(out.Out, "keeping %s; try: nats kv get %s main --raw\n", bus.StatusBucket, bus.StatusBucket)
+	}
+	err = all.run(ctx, nc)
+	if ctx.Err() != nil {
+		return nil // it was told to
+	}
+	return err
+}
+
+// consumers make something of a log for others. They know what the log says, and
+// no more, so that they may run anywhere, in as many copies as are wanted.
+type consumers struct {
+	Status  bool   // keep the documents of where each connection stands
+	HTTP    string // the address to serve; empty for none
+	Log     zerolog.Logger
+	Serving func(url string)
+}
+
+// consumer is one of them: until ctx ends, or it cannot go on.
+type consumer struct {
+	name string
+	run  func(ctx context.Context, nc *nats.Conn) error
+}
+
+func (c consumers) all() []consumer {
+	var all []consumer
+	if c.Status {
+		all = append(all, consumer{"status", c.keepStatus})
+	}
+	if c.HTTP != "" {
+		all = append(all, consumer{"http", c.serve})
+	}
+	return all
+}
+
+// run runs all until ctx ends, or the first that cannot go on.
+func (c consumers) run(ctx context.Context, nc *nats.Conn) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var running sync.WaitGroup
+	for _, one := range c.all() {
+		running.Go(func() {
+			if err := one.run(ctx, nc); err != nil {
+				fail(fmt.Errorf("consume %s: %w", one.name, err))
+			}
+		})
+	}
+	running.Wait()
+	return context.Cause(ctx)
+}
+
+const (
+	beginAgain     = time.Second
+	beginAgainMost = time.Minute
+)
+
+// keep runs all until ctx ends, and each again after a while if it cannot go on:
+// what they do is not worth a connection.
+func (c consumers) keep(ctx context.Context, nc *nats.Conn) {
+	var running sync.WaitGroup
+	for _, one := range c.all() {
+		running.Go(func() {
+			told := ""
+			for wait := beginAgain; ; wait = min(2*wait, beginAgainMost) {
+				began := time.Now()
+				err := one.run(ctx, nc)
+				if ctx.Err() != nil {
+					return
+				}
+				if time.Since(began) > beginAgainMost {
+					wait, told = beginAgain, ""
+				}
+				if err.Error() != told {
+					c.Log.Warn().Err(err).Str("consumer", one.name).Msg("a consumer could not go on, and is begun again; the connections are kept")
+					told = err.Error()
+				}
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+}
+
+func (c consumers) keepStatus(ctx context.Context, nc *nats.Conn) error {
+	log, err := bus.FindLog(ctx, nc)
+	if err != nil {
+		return err
+	}
+	store, err := bus.OpenStatuses(ctx, nc)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: the bus of a run lets only the run itself keep the bucket, and it does", err)
+	}
+	if err != nil {
+		return err
+	}
+	k := &status.Keeper{Log: log, Store: store, Failed: func(connection events.ConnectionID, err error) {
+		c.Log.Warn().Err(err).Str("connection", string(connection)).Msg("its status could not be written, and is tried again")
+	}}
+	return k.Run(ctx)
+}
+
+// serve reads the log and answers over HTTP.
+func (c consumers) serve(ctx context.Context, nc *nats.Conn) error {
+	log, err := bus.FindLog(ctx, nc)
+	if err != nil {
+		return err
+	}
+	m := metrics.New(time.Now)
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(m); err != nil {
+		return err
+	}
+	reader := &metrics.Reader{Log: log, Metrics: m}
+	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught()}
+	server := &web.Server{Listen: c.HTTP, Handler: site.Handler(), Listening: c.Serving}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{reader.Run, site.Run, server.Run} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				fail(err)
+			}
+		})
+	}
+	running.Wait()
+	return context.Cause(ctx)
+}
+
+// httpAddress reads the flag of an address: "off" is none.
+func httpAddress(flag string) (string, error) {
+	if flag == noHTTP || flag == "" {
+		return "", nil
+	}
+	if err := web.CheckListen(flag); err != nil {
+		return "", errors.Join(err, errors.New(`or say "off" to serve nothing`))
+	}
+	return flag, nil
+}

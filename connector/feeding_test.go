@@ -221,8 +221,17 @@ func (f feed) step(ctx context.Context, s *session) {
 					arrived[m.ID] = time.Now()
 				}
 			case connector.Unsubscribe:
+				_, there := placed[r.Of]
 				delete(placed, r.Of)
 				say(s.passed(m))
+				if !there { // the gateway knows none of that id
+					of := connector.Message{ID: r.Of}
+					if r.Feed.Kind == events.SubscribeHistoryBars {
+						say(s.refused(of, 366, "No historical data query found for ticker id:1"))
+					} else {
+						say(s.refused(of, 300, "Can't find EId with tickerId:1"))
+					}
+				}
 			case connector.HistoricalBars:
 				say(s.passed(m))
 				if f.recalling != nil {

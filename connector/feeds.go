@@ -3,6 +3,7 @@ package connector
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"ibconn/events"
@@ -12,7 +13,8 @@ import (
 // session that runs has of them, and where their bars stand.
 type feeds struct {
 	placed   map[int64]placement // in the hands of the session that runs, by request id
-	noRoom   []Passed            // what was to be in its hands, and was not put there
+	freed    time.Time           // see [Woke.Freed]
+	behind   []Input             // what is to be decided on behind the input that led to it
 	openings openings
 	bars     map[string]*series
 	filling  filling
@@ -48,12 +50,17 @@ func slotOf(f events.Feed) *slot {
 	return q.place()
 }
 
+// instrumentOf is what IB's rule on tick-by-tick data tells apart.
+func instrumentOf(f events.Feed) string { return strconv.FormatInt(f.Contract.ConID, 10) }
+
 // take counts p where IB's rules do.
 func (p *placement) take(now time.Duration) {
 	switch {
 	case p.ledger == nil:
 	case p.feed.Kind == events.SubscribeBars:
 		p.ledger.tookBars(now)
+	case p.feed.Kind == events.SubscribeTrades:
+		p.ledger.tookTicks(instrumentOf(p.feed), now)
 	case p.feed.Kind == events.SubscribeHistoryBars:
 		p.slot = slotOf(p.feed)
 		p.ledger.tookKept(p.slot, now)
@@ -74,9 +81,13 @@ func (l *loop) place(now time.Time) {
 		return
 	}
 	var fresh []*events.Subscription
-	wanted := make(map[int64]bool, len(l.state.Subscriptions))
+	wanted, failed := make(map[int64]bool, len(l.state.Subscriptions)), make(map[int64]bool)
 	for _, sub := range l.state.Subscriptions {
-		if sub.Attempt != l.running || sub.Status == events.SubscriptionFailed {
+		if sub.Attempt != l.running {
+			continue
+		}
+		if sub.Status == events.SubscriptionFailed {
+			failed[sub.RequestID] = true
 			continue
 		}
 		wanted[sub.RequestID] = true
@@ -89,16 +100,20 @@ func (l *loop) place(now time.Time) {
 		l.session.Send(Message{ID: l.requests.nextID(), Priority: PriorityCancel, Request: Unsubscribe{Of: id, Feed: p.feed}})
 		p.leave(l.requests.passedTime)
 		delete(l.feeds.placed, id)
+		if !failed[id] { // which had nothing to give back
+			l.feeds.freed = now
+		}
 	}
 	l.feeds.prune(l.state)
 	slices.SortFunc(fresh, func(a, b *events.Subscription) int { return int(a.RequestID - b.RequestID) })
 	for _, sub := range fresh {
 		p := placement{feed: sub.Feed, ledger: l.requests.queries.ledger}
 		if p.feed.Kind == events.SubscribeHistoryBars && p.ledger != nil && p.ledger.full() {
-			l.feeds.noRoom = append(l.feeds.noRoom, Passed{Attempt: l.running, ID: sub.RequestID, Outcome: OutcomeNoRoom, At: now})
+			l.feeds.behind = append(l.feeds.behind, Passed{Attempt: l.running, ID: sub.RequestID, Outcome: OutcomeNoRoom, At: now})
 			continue
 		}
 		p.take(l.requests.passedTime)
+		l.feeds.freed = time.Time{}
 		if l.feeds.placed == nil {
 			l.feeds.placed = make(map[int64]placement)
 		}
@@ -184,7 +199,7 @@ func (l *loop) quiet(now time.Time) (all []Quiet, look time.Time) {
 	return all, look
 }
 
-// held returns until when IB's rules on real-time bars and on history keep
+// held returns until when IB's rules on real-time bars, tick-by-tick data and history keep
 // subscriptions from being placed that were to be placed now.
 func (l *loop) held(quiet []Quiet, now time.Time) (held map[string]time.Time) {
 	ledger, passed := l.requests.queries.ledger, l.requests.passedTime
@@ -192,15 +207,18 @@ func (l *loop) held(quiet []Quiet, now time.Time) (held map[string]time.Time) {
 		return nil
 	}
 	for _, sub := range l.state.Subscriptions {
-		kind := sub.Feed.Kind
-		if kind != events.SubscribeBars && kind != events.SubscribeHistoryBars || l.Policy.toPlace(l.state, sub, Woke{Quiet: quiet}, now) == "" {
+		if l.Policy.toPlace(l.state, sub, Woke{Quiet: quiet, Freed: l.feeds.freed}, now) == "" {
 			continue
 		}
-		var at time.Duration
-		if kind == events.SubscribeBars {
+		at := passed
+		switch sub.Feed.Kind {
+		case events.SubscribeBars:
 			at = ledger.barsAt(passed)
-		} else {
+		case events.SubscribeHistoryBars:
 			at = ledger.keptAt(slotOf(sub.Feed), passed)
+		case events.SubscribeTrades:
+			at = ledger.ticksAt(instrumentOf(sub.Feed), passed)
+		case events.SubscribeQuotes:
 		}
 		if at > passed {
 			if held == nil {
@@ -227,7 +245,10 @@ func (l *loop) hearOfFeeds(in Input) {
 		}
 	case Noticed:
 		p, ok := l.feeds.placed[in.RequestID]
-		if ok && p.ledger != nil && events.ReadNotice(in.Code, in.Message).Class == events.ClassPacing {
+		reading := events.ReadNotice(in.Code, in.Message)
+		// Words that nobody knows hold nobody else up, and IB counts no bars that are
+		// not small.
+		if ok && p.ledger != nil && reading.Class == events.ClassPacing && !reading.UnmatchedText && (p.slot == nil || p.slot.small) {
 			p.ledger.violated(l.requests.passedTime)
 		}
 	default:
@@ -246,10 +267,11 @@ func (l *loop) wakeFeeds(now time.Time) time.Time {
 			switch {
 			case sub.Attempt != l.state.Attempt.Number:
 				at = earliest(at, latest(now, held[sub.Name]))
-			case sub.Status == events.SubscriptionFailed, sub.Status == events.SubscriptionDark && l.state.Competing.Since.IsZero():
-				if !sub.RetryAt.IsZero() {
-					at = earliest(at, latest(sub.RetryAt, held[sub.Name]))
-				}
+			case sub.RetryAt.IsZero():
+			case sub.Status == events.SubscriptionFailed:
+				at = earliest(at, latest(sub.RetryAt, held[sub.Name]))
+			case sub.Status == events.SubscriptionDark:
+				at = earliest(at, latest(latest(sub.RetryAt, elsewhere(l.state)), held[sub.Name]))
 			}
 		}
 	}
@@ -275,7 +297,7 @@ func (l *loop) endFeeds() {
 	for _, p := range l.feeds.placed {
 		p.leave(l.requests.passedTime)
 	}
-	l.feeds.placed, l.feeds.restated = nil, nil
+	l.feeds.placed, l.feeds.restated, l.feeds.freed = nil, nil, time.Time{}
 	for _, b := range l.feeds.bars {
 		b.open, b.cut = nil, false
 	}

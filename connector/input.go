@@ -217,6 +217,9 @@ type Woke struct {
 	// Held says until when IB's pacing rules keep a subscription from being
 	// placed.
 	Held map[string]time.Time
+	// Freed is when a subscription gave something back that the gateway has few of,
+	// and nobody took it since; zero when none did.
+	Freed time.Time
 }
 
 func (Started) isInput()   {}

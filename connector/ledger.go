@@ -2,6 +2,7 @@ package connector
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,10 @@ const (
 	barsMost   = 58
 	barsBegun  = barsMost / 2
 
+	// At most one request for tick-by-tick data of one instrument within 15 seconds
+	// (https://interactivebrokers.github.io/tws-api/tick_data.html).
+	ticksWithin = 16 * time.Second
+
 	// How long all is held when the gateway says that a rule is broken: another
 	// program asks it too. Each time again it is twice as long.
 	holdFirst = time.Minute
@@ -50,11 +55,12 @@ type Ledger struct {
 	mu        sync.Mutex
 	begun     bool
 	open      int
-	kept      int             // those that are kept up to date
-	slots     []*slot         // of small bars, the oldest first
-	bars      []time.Duration // when real-time bars were asked for, the oldest first
-	hold      time.Duration   // how long all was held last, since the gateway said that a rule is broken; 0 when it never did
-	heldUntil time.Duration   // and until when
+	kept      int                      // those that are kept up to date
+	slots     []*slot                  // of small bars, the oldest first
+	bars      []time.Duration          // when real-time bars were asked for, the oldest first
+	ticks     map[string]time.Duration // when tick-by-tick data of an instrument was asked for last, in this process
+	hold      time.Duration            // how long all was held last, since the gateway said that a rule is broken; 0 when it never did
+	heldUntil time.Duration            // and until when
 	keeper    keeper
 }
 
@@ -152,6 +158,28 @@ func (l *Ledger) full() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.kept >= keptMost
+}
+
+// ticksAt returns when tick-by-tick data of an instrument may be asked for; now,
+// where it may at once.
+func (l *Ledger) ticksAt(instrument string, now time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, asked := l.ticks[instrument]; asked {
+		return max(now, at+ticksWithin)
+	}
+	return now
+}
+
+// tookTicks counts a request for tick-by-tick data that is about to go.
+func (l *Ledger) tookTicks(instrument string, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ticks == nil {
+		l.ticks = make(map[string]time.Duration)
+	}
+	maps.DeleteFunc(l.ticks, func(_ string, at time.Duration) bool { return now-at >= ticksWithin })
+	l.ticks[instrument] = now
 }
 
 // keptAt returns when one more query that is kept up to date may go, if there is

@@ -78,8 +78,9 @@ const (
 
 // Queue holds the messages of one session that wait for their turn: the most
 // urgent first, and among equals the oldest. It is bounded; what keeps the
-// session and what gives something back finds room beyond that bound, as much
-// again. It is not safe for use by several goroutines.
+// session finds room beyond that bound, as much again, and what gives something
+// back always: there is no more of it than there is to give back. It is not safe
+// for use by several goroutines.
 type Queue struct {
 	limit int
 	parts [PriorityBackfill + 1][]Message
@@ -97,7 +98,7 @@ func (q *Queue) Put(m Message) bool {
 			waiting += len(part)
 		}
 	}
-	if waiting >= q.limit {
+	if waiting >= q.limit && m.Priority != PriorityCancel {
 		return false
 	}
 	q.parts[m.Priority] = append(q.parts[m.Priority], m)

@@ -34,7 +34,7 @@ func (p Policy) noticed(s events.State, in Noticed, now time.Time) (events.Draft
 		return d, recorded
 	}
 	switch {
-	case reading.Class == events.ClassCompeting && s.Phase == events.PhaseReady && s.Competing.Since.IsZero():
+	case reading.Class == events.ClassCompeting && !reading.UnmatchedText && s.Phase == events.PhaseReady && s.Competing.Since.IsZero():
 		return about(in.Attempt, &events.CompetingBegan{
 			Attempt: in.Attempt, RequestID: in.RequestID, Code: in.Code, Message: message, Action: reading.Advice,
 		}), true

@@ -236,6 +236,12 @@ func TestAQueueGivesTheMostUrgentFirst(t *testing.T) {
 	if all := q.Drain(); len(all) != 2 || all[0].ID != 8 || q.Best() != 0 {
 		t.Errorf("Drain = %+v and leaves priority %v, want both and none", all, q.Best())
 	}
+	// A cancel that found no room would leave a line taken.
+	for id := range int64(20) {
+		if !put(id, connector.PriorityCancel, time.Time{}) {
+			t.Fatalf("cancel %d found no room", id)
+		}
+	}
 }
 
 func TestAnError100HalvesTheBudgetForAWhile(t *testing.T) {

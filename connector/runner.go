@@ -407,6 +407,9 @@ func (l *loop) take(in Input) error {
 				return err
 			}
 			cause = rec.ID
+			if n, is := in.(Noticed); is && ofSubscription(n.RequestID) && rec.Event.Type() == new(events.CompetingBegan).Type() {
+				l.feeds.behind = append(l.feeds.behind, n) // it ended the request, too
+			}
 			l.carryOut()
 			if l.running == 0 {
 				if err := l.recordRepeats(now, true); err != nil {
@@ -418,11 +421,11 @@ func (l *loop) take(in Input) error {
 	}
 }
 
-// next is what is to be decided on behind an input: what could not be carried out
-// of what followed from it, and then what is due.
+// next is what is to be decided on behind an input: what else it says, or could not
+// be carried out of what followed from it, and then what is due.
 func (l *loop) next() Input {
-	if all := l.feeds.noRoom; len(all) > 0 {
-		l.feeds.noRoom = all[1:]
+	if all := l.feeds.behind; len(all) > 0 {
+		l.feeds.behind = all[1:]
 		return all[0]
 	}
 	return l.woke()
@@ -558,6 +561,7 @@ func (l *loop) woke() Woke {
 	}
 	now := l.wallNow()
 	w.Quiet, _ = l.quiet(now)
+	w.Freed = l.feeds.freed
 	w.Held = l.held(w.Quiet, now)
 	return w
 }

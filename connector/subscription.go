@@ -212,7 +212,7 @@ func (p Policy) dueSubscriptions(s events.State, in Woke, now time.Time) (events
 	}
 	return about(s.Attempt.Number, &events.SubscriptionPlacement{
 		Subscription: next.Name, Attempt: s.Attempt.Number, RequestID: max(s.LastRequestID+1, subscriptionIDs),
-		Because: why, Try: next.Tries + 1,
+		Because: why, Try: triesOf(next, now) + 1,
 	}), true
 }
 
@@ -240,9 +240,11 @@ func (p Policy) toPlace(s events.State, sub *events.Subscription, in Woke, now t
 	switch {
 	case s.Link.DataLost && sub.PlacedAt.Before(s.Link.Since):
 		return events.BecauseDataLost
-	case sub.Status == events.SubscriptionFailed && due:
+	case sub.Status == events.SubscriptionFailed && (due || sub.Class == events.ClassCapacity && sub.Since.Before(in.Freed)):
 		return events.BecauseRetry
-	case sub.Status == events.SubscriptionDark && due && s.Competing.Since.IsZero():
+	case sub.Status == events.SubscriptionFailed && sub.RetryAt.IsZero() && sub.Class == events.ClassRequestInvalid && believedAgain(s, sub):
+		return events.BecauseRetry
+	case sub.Status == events.SubscriptionDark && due && !now.Before(elsewhere(s)):
 		return events.BecauseDark
 	}
 	for _, q := range in.Quiet {
@@ -252,6 +254,27 @@ func (p Policy) toPlace(s events.State, sub *events.Subscription, in Woke, now t
 	}
 	return ""
 }
+
+// believedAgain says whether what the gateway found wrong with a subscription's
+// request may have been wrong itself: it finds contracts that do not exist when it
+// is about to lose IB, and says that it lost it afterwards.
+func believedAgain(s events.State, sub *events.Subscription) bool {
+	at, _ := restored(s, sub)
+	return sub.Since.Before(at)
+}
+
+// elsewhere is until when another session is taken to have the market data: it is
+// heard of each time that something is placed in vain.
+func elsewhere(s events.State) time.Time {
+	if s.Competing.Since.IsZero() {
+		return time.Time{}
+	}
+	return s.Competing.LastAt.Add(capacityAgain)
+}
+
+// competingCode is IB's code for another session that has the market data of all;
+// other codes with such words are about one request, and end it.
+const competingCode = 10197
 
 const (
 	// capacityAgain is how soon something for which there was no room is asked for
@@ -272,8 +295,20 @@ func again(now time.Time, first time.Duration, tries int) time.Time {
 	return now.Add(wait)
 }
 
+// lasts is how long data must have come before what was tried in vain is forgotten.
+const lasts = time.Minute
+
+// triesOf is how often in a row a subscription came to nothing before now. One whose
+// data lasted begins anew.
+func triesOf(sub *events.Subscription, now time.Time) int {
+	if !sub.LiveAt.IsZero() && now.Sub(sub.LiveAt) >= lasts {
+		return 0
+	}
+	return sub.Tries
+}
+
 func (p Policy) fellSilent(s events.State, sub *events.Subscription, q Quiet, now time.Time) events.Draft {
-	tries := sub.Tries + 1
+	tries := triesOf(sub, now) + 1
 	return about(s.Attempt.Number, &events.SubscriptionFellSilent{
 		Subscription: sub.Name, Attempt: sub.Attempt, RequestID: sub.RequestID, LastAt: q.LastAt,
 		Silent: events.Between(q.Since, now), Because: amiss(s, sub.Feed.Kind), RetryAt: again(now, p.darkAfter(sub), tries), Tries: tries,
@@ -294,6 +329,12 @@ func farmOf(kind events.SubscriptionKind) events.FarmKind {
 		return events.FarmHistorical
 	}
 	return events.FarmMarketData
+}
+
+// hangsOn says whether data of a kind of subscription may come by way of a kind of
+// farm: the live part of bars that are kept up to date comes from market data.
+func hangsOn(kind events.SubscriptionKind, farm events.FarmKind) bool {
+	return farm == events.FarmMarketData || farm == events.FarmHistorical && kind == events.SubscribeHistoryBars
 }
 
 // darkAfter is how long the data of a subscription may stay away.
@@ -326,7 +367,8 @@ func (p Policy) quiet(s events.State, sub *events.Subscription, heard time.Time,
 		return q, false, next
 	}
 	q = Quiet{Name: sub.Name, LastAt: heard, Since: latest(latest(heard, sub.PlacedAt), opened)}
-	if at, because := restored(s, sub); because != "" && heard.Before(at) {
+	dark := awaited(sub.Status) && !now.Before(q.Since.Add(p.darkAfter(sub)))
+	if at, because := restored(s, sub); because != "" && heard.Before(at) && !dark {
 		due := latest(at, opened).Add(p.RestoredAfter)
 		if !now.Before(due) {
 			q.Restored = because
@@ -350,19 +392,11 @@ func restored(s events.State, sub *events.Subscription) (at time.Time, because e
 	if s.Link.Status == events.LinkUp && sub.PlacedAt.Before(s.Link.Since) {
 		at, because = s.Link.Since, events.BecauseLink
 	}
-	kind := farmOf(sub.Feed.Kind)
 	for _, f := range s.Farms {
-		if f.Kind != kind {
-			continue
-		}
-		switch f.Status {
-		case events.FarmDown, events.FarmConnecting:
-			return time.Time{}, "" // not yet
-		case events.FarmUp:
-			if sub.PlacedAt.Before(f.Since) && at.Before(f.Since) {
-				at, because = f.Since, events.BecauseFarm
-			}
-		case events.FarmIdle, events.FarmUnknown:
+		// One that is down, too, says nothing of those that are back: which of them
+		// a subscription hangs on is not known.
+		if hangsOn(sub.Feed.Kind, f.Kind) && f.Status == events.FarmUp && sub.PlacedAt.Before(f.Since) && at.Before(f.Since) {
+			at, because = f.Since, events.BecauseFarm
 		}
 	}
 	return at, because
@@ -371,7 +405,8 @@ func restored(s events.State, sub *events.Subscription) (at time.Time, because e
 // arrived records that data of a subscription comes.
 func (p Policy) arrived(s events.State, in Arrived, now time.Time) (events.Draft, bool) {
 	sub, ok := s.Placed(in.ID)
-	if !ok || sub.Status == events.SubscriptionLive {
+	// What comes behind a refusal was on its way: the request is cancelled.
+	if !ok || sub.Status == events.SubscriptionLive || sub.Status == events.SubscriptionFailed {
 		return events.Draft{}, false
 	}
 	e := &events.SubscriptionDelivered{
@@ -393,12 +428,21 @@ func (p Policy) subscriptionNotice(s events.State, in Noticed, reading events.Re
 		return d, false, false
 	}
 	sub, ok := s.Placed(in.RequestID)
-	if !ok { // one that was cancelled: mostly the echo of that
+	if !ok || sub.Status == events.SubscriptionFailed { // one that is cancelled: mostly the echo of that
 		return d, false, reading.Class == events.ClassBenign || reading.Class == events.ClassSubDeadRetry
 	}
-	tries := sub.Tries + 1
+	class, tries := reading.Class, triesOf(sub, now)+1
 	var retryAt time.Time
-	switch reading.Class {
+	switch {
+	case reading.UnmatchedText && class == events.ClassCompeting: // nothing says that it is that
+		class, retryAt = events.ClassUnknown, again(now, capacityAgain, tries)
+	case class == events.ClassCompeting && in.Code != competingCode && !s.Competing.Since.IsZero():
+		retryAt = now.Add(capacityAgain) // the request is over, the session's subscriptions are not
+	}
+	if !retryAt.IsZero() {
+		return p.refused(sub, in, reading, class, retryAt, tries), true, true
+	}
+	switch class {
 	case events.ClassSubDeadRetry, events.ClassBenign:
 		retryAt = again(now, bustAgain, tries)
 	case events.ClassCapacity, events.ClassPacing, events.ClassNoData:
@@ -411,10 +455,14 @@ func (p Policy) subscriptionNotice(s events.State, in Noticed, reading events.Re
 	default:
 		return d, false, false // it may go on: whether data comes tells
 	}
+	return p.refused(sub, in, reading, class, retryAt, tries), true, true
+}
+
+func (p Policy) refused(sub *events.Subscription, in Noticed, reading events.Reading, class events.Class, retryAt time.Time, tries int) events.Draft {
 	return about(in.Attempt, &events.SubscriptionRefused{
-		Subscription: sub.Name, Attempt: in.Attempt, RequestID: in.RequestID, Code: in.Code, Class: reading.Class,
+		Subscription: sub.Name, Attempt: in.Attempt, RequestID: in.RequestID, Code: in.Code, Class: class,
 		Message: quote(in.Message), Action: reading.Advice, RetryAt: retryAt, Tries: tries,
-	}), true, true
+	})
 }
 
 // unsent records that a subscription's request did not leave.
@@ -424,7 +472,7 @@ func (p Policy) unsent(s events.State, in Passed, now time.Time) (events.Draft, 
 		return events.Draft{}, false
 	}
 	e := &events.SubscriptionRefused{
-		Subscription: sub.Name, Attempt: in.Attempt, RequestID: in.ID, Tries: sub.Tries + 1,
+		Subscription: sub.Name, Attempt: in.Attempt, RequestID: in.ID, Tries: triesOf(sub, now) + 1,
 		Message: "too many messages to the gateway wait for their turn",
 	}
 	e.RetryAt = again(now, bustAgain, e.Tries)

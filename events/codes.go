@@ -185,6 +185,7 @@ var codes = []Code{
 	{10090, ClassAdvisory, "a part of the data is not subscribed to", "the rest comes; subscribe to the missing part if it is needed"},
 	{10091, ClassEntitlement, "the data needs a subscription that covers the API", advicePermission},
 	{10167, ClassAdvisory, "live data is not subscribed to, delayed data comes instead", adviceDelayed},
+	{10168, ClassEntitlement, "the market data is not subscribed to, and delayed data is not enabled", advicePermission},
 	{10182, ClassSubDeadRetry, "live updates failed for want of a connection", "place the subscription again once the link and the farm are up"},
 	{10186, ClassEntitlement, "the data is not subscribed to and delayed data is off", advicePermission},
 	{10187, ClassEntitlement, "the account has no permission for these historical ticks", advicePermission},
@@ -222,6 +223,8 @@ var textRules = map[int][]TextRule{
 		{"query cancel", ClassBenign, "the historical query was cancelled", "nothing after a cancel; otherwise cancel the old query before asking again"},
 		permissionRule,
 		otherIPRule,
+		// Of kinds of data that a contract does not have: trades of a currency pair.
+		{"no historical market data for", ClassRequestInvalid, "there is no such historical data of this contract", "ask for another kind of data (what), such as MIDPOINT of a currency pair"},
 		{"invalid step", ClassRequestInvalid, "this bar size and duration do not go together", adviceFixRequest},
 	},
 	321: {

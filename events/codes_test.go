@@ -15,7 +15,7 @@ var requiredCodes = []int{
 	420, 430, 492, 501, 502, 503, 504, 505, 506, 507, 508, 509, 520,
 	1100, 1101, 1102, 1300,
 	2100, 2101, 2103, 2104, 2105, 2106, 2107, 2108, 2109, 2110, 2119, 2137, 2150, 2152, 2157, 2158, 2168, 2169,
-	10038, 10053, 10054, 10089, 10090, 10091, 10167, 10182, 10186, 10187, 10189, 10190, 10197, 10225, 10276, 10299, 10314, 10339,
+	10038, 10053, 10054, 10089, 10090, 10091, 10167, 10168, 10182, 10186, 10187, 10189, 10190, 10197, 10225, 10276, 10299, 10314, 10339,
 }
 
 func TestTheTableHasEveryCodeOnceInOrder(t *testing.T) {
@@ -132,6 +132,7 @@ func TestTheNumberAloneDecidesMostClasses(t *testing.T) {
 		{10090, "Part of requested market data is not subscribed. Subscription-independent ticks are still active.", ClassAdvisory},
 		{10091, "Part of requested market data requires additional subscription for API.", ClassEntitlement},
 		{10167, "Requested market data is not subscribed. Displaying delayed market data.", ClassAdvisory},
+		{10168, "Requested market data is not subscribed. Delayed market data is not enabled.", ClassEntitlement},
 		{10182, "Failed to request live updates (disconnected).", ClassSubDeadRetry},
 		{10186, "Requested market data is not subscribed. Delayed market data is not enabled", ClassEntitlement},
 		{10187, "Failed to request historical ticks:No market data permissions for ISLAND STK", ClassEntitlement},
@@ -172,6 +173,7 @@ func TestTheTextDecidesWhereACodeStandsForManyThings(t *testing.T) {
 		{162, service + "No market data permissions for NYSE STK", ClassEntitlement},
 		{162, service + "Trading TWS session is connected from a different IP address", ClassCompeting},
 		{162, service + "invalid step: 1 secs", ClassRequestInvalid},
+		{162, service + "No historical market data for EUR/CASH@IDEALPRO Last 60", ClassRequestInvalid},
 		{162, strings.ToUpper(service + "historical data request pacing violation"), ClassPacing},
 		{321, "Error validating request.-'bK' : cause - The API interface is currently in Read-Only mode.", ClassRequestInvalid},
 		{321, "Error validating request:-'ie' : cause - You must specify an account.", ClassRequestInvalid},

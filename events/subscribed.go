@@ -85,7 +85,7 @@ func (s State) subscribed(r Recorded) State {
 			if sub.LiveAt.IsZero() {
 				sub.LiveAt = r.Time
 			}
-			sub.Tries, sub.RetryAt = 0, zeroTime
+			sub.RetryAt = zeroTime
 		})
 	case *SubscriptionFellSilent:
 		return s.with(e.Subscription, func(sub *Subscription) {

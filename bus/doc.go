@@ -38,6 +38,8 @@
 //     listens to them any more. [AskAll] takes them.
 //   - What [Ledgers] saved for a gateway is on the disk, and nobody outside of
 //     this process can change it.
+//   - A document in [Statuses] is never replaced by one of an earlier position of the
+//     log, however many write it.
 //   - What JetStream may lose without a word (a truncated block file, a copied
 //     directory) shows as a difference between [Writer.Mark] and the log's head;
 //     what it knows it lost is in [Log.Damage].

@@ -58,8 +58,8 @@ type Document struct {
 	AsOf       time.Time           `json:"as_of"`      // when that event happened, which may be a heartbeat
 	// StaleAfter is until when the connector would have said something more:
 	// answered or missed a heartbeat, ended an attempt, begun the next. It is
-	// [Slack] later than what is due; absent while nothing is, which is when the
-	// connection is stopped or idle.
+	// [Slack] later than what is due, or than AsOf where that was due before; absent
+	// while nothing is due, which is when the connection is stopped or idle.
 	StaleAfter time.Time `json:"stale_after,omitzero"`
 	events.Standing
 	Since time.Time `json:"since,omitzero"` // of the condition; the phase's is in the state

@@ -75,6 +75,9 @@ func (s standing) document() Document {
 		Subscriptions: inShort(s.state.Subscriptions),
 	}
 	if at := due(s.state); !at.IsZero() {
+		if at.Before(s.asOf) {
+			at = s.asOf // it is overdue, and whoever just spoke has not seen to it yet
+		}
 		d.StaleAfter = at.Add(Slack)
 	}
 	return d

@@ -44,6 +44,10 @@ func TestEachConnectionOfTheFoldIsWhatItsOwnEventsAmountTo(t *testing.T) {
 
 func TestSinceIsOfTheCondition(t *testing.T) {
 	h := newHistory(t)
+	h.add("main", &events.EpochBegan{Instance: "test"})
+	if d := documentOf(t, h, "main"); d.Condition != events.ConditionStopped || !d.Since.Equal(h.clock) {
+		t.Errorf("it is %s since %v, want stopped since its first event at %v", d.Condition, d.Since, h.clock)
+	}
 	h.ready("main", 1)
 	healthy := h.clock
 	h.beat("main", 1)

@@ -184,6 +184,31 @@ func TestNothingIsWrittenBeforeTheHistoryWasReadToItsEnd(t *testing.T) {
 	})
 }
 
+// growing is a history that grows by a message that is no event, and an event,
+// between the two looks at its end.
+type growing struct{ *history }
+
+func (g growing) Last(ctx context.Context) (uint64, error) {
+	last, err := g.history.Last(ctx)
+	g.spoil()
+	g.beat("main", 1)
+	return last, err
+}
+
+func TestWhatComesWhileTheHistoryIsReadCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s := newHistory(t), &store{}
+		h.ready("main", 1)
+		k := keep(t, growing{h}, s)
+		settle(time.Second)
+		s.holds(t, h, "main")
+		if k.Skipped() != 1 || h.read() != len(h.all) {
+			t.Errorf("%d messages were left out and %d entries read, want 1 and %d", k.Skipped(), h.read(), len(h.all))
+		}
+		k.end(t)
+	})
+}
+
 func TestChangesAreWrittenTenTimesASecondAtMostTheNewestLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s := newHistory(t), &store{}

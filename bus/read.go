@@ -113,7 +113,9 @@ const (
 	// forgetAfter is how long the server keeps the consumer of a reader that is
 	// gone.
 	forgetAfter = 30 * time.Second
-	followRetry = time.Second
+	// forgetWithin is how long the server may take to drop one that is done.
+	forgetWithin = 250 * time.Millisecond
+	followRetry  = time.Second
 )
 
 // message is a stored message and where it stands.
@@ -151,6 +153,17 @@ func (s *source) messages(ctx context.Context, q Query, subjects []string) iter.
 	}
 }
 
+// forget has the server drop the consumer of a reader that is done: it keeps only
+// so many, and each for a while.
+func (s *source) forget(ctx context.Context, consumer jetstream.Consumer) {
+	if !s.nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetWithin)
+	defer cancel()
+	_ = s.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // it goes by itself, if later
+}
+
 // consume yields what one ordered consumer delivers, and keeps q.After at the
 // last message yielded. It returns nil at the end of what was selected, and
 // when the caller has had enough.
@@ -167,6 +180,7 @@ func (s *source) consume(ctx context.Context, q *Query, subjects []string, yield
 	if err != nil {
 		return err
 	}
+	defer s.forget(ctx, consumer)
 	if !q.Follow && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}

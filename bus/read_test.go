@@ -210,3 +210,25 @@ func TestAFollowingReaderEndsWhenTheConnectionIsClosed(t *testing.T) {
 		t.Errorf("the last error = %v, want %v", last, nats.ErrConnectionClosed)
 	}
 }
+
+// A server keeps so many consumers and no more: who reads again and again leaves
+// none behind.
+func TestReadingLeavesNoConsumerBehind(t *testing.T) {
+	s := openServer(t, ServerOptions{StoreDir: t.TempDir()})
+	nc := connect(t, s)
+	log := openTestLog(t, nc, LogOptions{})
+	for range 50 {
+		for _, err := range log.Read(t.Context(), Query{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	info, err := log.stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := info.State.Consumers; n != 0 {
+		t.Errorf("%d consumers are left, want none", n)
+	}
+}

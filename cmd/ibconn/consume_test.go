@@ -158,7 +158,7 @@ func TestHTTPIsForThisMachineOnly(t *testing.T) {
 // A consumer that stalls stalls nobody: what happens is recorded as before.
 func TestAConsumerThatStallsSlowsNoConnection(t *testing.T) {
 	gw := gateway.Start(t, simulated)
-	p := startRun(t, runArgs(t.TempDir(), gw.Addr(), "--http", "off"))
+	p := startRun(t, runArgs(t.TempDir(), gw.Addr(), "--http", "off", "--repeat-every", "1s"))
 	p.ready()
 	stalled := &program{t: t, cmd: asProgram("ibconn", "consume", "--nats", p.url, "--http", "127.0.0.1:0")}
 	stalled.cmd.Stdout, stalled.cmd.Stderr = &stalled.out, &stalled.err
@@ -171,7 +171,7 @@ func TestAConsumerThatStallsSlowsNoConnection(t *testing.T) {
 	at := p.position()
 	const n = 2000
 	for i := range n {
-		gw.Error(i, 354, "Requested market data is not subscribed.")
+		gw.Error(-1, 354, "Requested market data is not subscribed.")
 		if i%100 == 99 {
 			time.Sleep(time.Millisecond) // the gateway's outbox is bounded
 		}

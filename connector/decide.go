@@ -339,7 +339,7 @@ func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, 
 	case h.Misses == 0 && !s.Session.StaleSince.IsZero():
 		return about(s.Attempt.Number, &events.SessionFresh{Attempt: s.Attempt.Number, Stale: events.Between(s.Session.StaleSince, now)}), true
 	case !in.ProbedAt.IsZero() && !now.Before(in.ProbedAt.Add(p.HeartbeatTimeout)):
-		return p.missed(s, in.ProbedAt, heard, now), true
+		return p.missed(s, in, now), true
 	}
 	if d, ok := p.dueLink(s, in.LinkProbedAt, now); ok {
 		return d, true
@@ -373,6 +373,7 @@ func (p Policy) answered(s events.State, in Answered, now time.Time) (events.Dra
 		SentAt:  sent,
 		RTT:     events.Between(sent, in.Answer.ReceivedAt),
 		Skew:    in.Answer.skew(),
+		Load:    in.Load,
 	}
 	switch in.Number {
 	case s.Heartbeat.Number + 1:
@@ -393,7 +394,8 @@ func (p Policy) answered(s events.State, in Answered, now time.Time) (events.Dra
 // since it was sent are life enough for the session, so then the miss does not
 // count. Otherwise the next probe goes out at once, which IB's spacing allows
 // because the timeout is no shorter than it.
-func (p Policy) missed(s events.State, probed, heard, now time.Time) events.Draft {
+func (p Policy) missed(s events.State, in Woke, now time.Time) events.Draft {
+	probed, heard := in.ProbedAt, in.Record.Traffic.HeardAt
 	misses, next := s.Heartbeat.Misses+1, now
 	if heard.After(probed) {
 		misses, next = 0, latest(now, probed.Add(p.HeartbeatEvery))
@@ -405,6 +407,7 @@ func (p Policy) missed(s events.State, probed, heard, now time.Time) events.Draf
 		Silent:      events.Between(heard, now),
 		NextProbeAt: next,
 		AnswerBy:    next.Add(p.HeartbeatTimeout),
+		Load:        in.Load,
 	})
 }
 

@@ -159,6 +159,15 @@ func (s *session) Traffic() events.Traffic {
 	return events.Traffic{BytesIn: 1, HeardAt: s.heardAt}
 }
 
+// Load counts the messages that were to be sent.
+func (s *session) Load() events.Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return events.Load{Sent: map[events.MessageKind]uint64{
+		events.MessageStart: 1, events.MessageHeartbeat: 1 + uint64(len(s.probes)), events.MessageLinkProbe: uint64(len(s.messages)),
+	}}
+}
+
 func (s *session) hear() { s.at(func() { s.heardAt = s.wall().UTC() }) }
 
 func (s *session) number() uint64 { return s.order.Attempt }

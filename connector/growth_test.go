@@ -46,6 +46,7 @@ func (refuser) Slow(int, time.Duration)        {}
 func (refuser) Record() connector.FlightRecord { return connector.FlightRecord{} }
 func (refuser) HeardOf(int64) time.Time        { return time.Time{} }
 func (refuser) Traffic() events.Traffic        { return events.Traffic{} }
+func (refuser) Load() events.Load              { return events.Load{} }
 
 // heap is what is in use once garbage is gone.
 func heap() uint64 {

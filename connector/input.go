@@ -73,6 +73,7 @@ type Answered struct {
 	Attempt uint64
 	Number  uint64 // the probe's
 	Answer  Answer
+	Load    events.Load // of the session; the runner fills it in
 }
 
 // Probed says that a heartbeat probe left for the gateway. It may have waited for
@@ -209,6 +210,8 @@ type Woke struct {
 	// it was not. A probe that goes out late, because we were held up, has as
 	// long as any other to be answered.
 	ProbedAt time.Time
+	// Load is the session's, once that probe is due to have been answered.
+	Load events.Load
 	// LinkProbedAt is when the probe of the link that is owed an answer was
 	// sent; zero while it was not.
 	LinkProbedAt time.Time

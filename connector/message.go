@@ -14,6 +14,8 @@ type Message struct {
 	Priority Priority  // its place in the queue
 	Expires  time.Time // when it is no longer worth sending; zero for never
 	Request  Request
+
+	Since time.Time // when it was put in the queue, which the session notes
 }
 
 // Request is what a message asks for.
@@ -103,6 +105,15 @@ func (q *Queue) Put(m Message) bool {
 	}
 	q.parts[m.Priority] = append(q.parts[m.Priority], m)
 	return true
+}
+
+// Len returns how many messages wait.
+func (q *Queue) Len() int {
+	n := 0
+	for _, part := range q.parts {
+		n += len(part)
+	}
+	return n
 }
 
 // Best returns the priority of the message that goes next; zero when none waits.

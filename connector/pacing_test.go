@@ -220,6 +220,9 @@ func TestAQueueGivesTheMostUrgentFirst(t *testing.T) {
 	if !put(6, connector.PrioritySession, dawn.Add(time.Second)) || !q.NextExpiry().Equal(dawn.Add(time.Second)) {
 		t.Errorf("the first expiry is %v, want a second after dawn", q.NextExpiry())
 	}
+	if q.Len() != 6 {
+		t.Errorf("%d messages wait, want 6", q.Len())
+	}
 	var order []int64
 	for {
 		m, ok := q.Take()
@@ -233,7 +236,7 @@ func TestAQueueGivesTheMostUrgentFirst(t *testing.T) {
 	}
 	put(7, connector.PriorityRequest, time.Time{})
 	put(8, connector.PriorityCancel, time.Time{})
-	if all := q.Drain(); len(all) != 2 || all[0].ID != 8 || q.Best() != 0 {
+	if all := q.Drain(); len(all) != 2 || all[0].ID != 8 || q.Best() != 0 || q.Len() != 0 {
 		t.Errorf("Drain = %+v and leaves priority %v, want both and none", all, q.Best())
 	}
 	// A cancel that found no room would leave a line taken.

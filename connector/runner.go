@@ -386,6 +386,10 @@ func (l *loop) take(in Input) error {
 	if p, ok := in.(Passed); ok && p.Attempt == l.running && p.Outcome == OutcomeSent && p.ID == linkProbeID(l.linkProbed) {
 		l.linkProbedAt = p.At.UTC().Round(0)
 	}
+	if a, ok := in.(Answered); ok && l.session != nil && a.Attempt == l.running {
+		a.Load = l.session.Load()
+		in = a
+	}
 	if l.hear(in) {
 		in = l.woke()
 	}
@@ -560,6 +564,9 @@ func (l *loop) woke() Woke {
 		w.LinkProbedAt = l.linkProbedAt
 	}
 	now := l.wallNow()
+	if !w.ProbedAt.IsZero() && !now.Before(w.ProbedAt.Add(l.Policy.HeartbeatTimeout)) {
+		w.Load = l.session.Load()
+	}
 	w.Quiet, _ = l.quiet(now)
 	w.Freed = l.feeds.freed
 	w.Held = l.held(w.Quiet, now)

@@ -326,6 +326,32 @@ func TestProbesGoOutOneAtATimeAndASecondApart(t *testing.T) {
 	})
 }
 
+func TestAHeartbeatSaysWhatTheSessionSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := memlog.New(), &gateway{scripts: [][]step{then(serve(time.Minute), mute), well}}
+		l := run(t, newRunner(store.Writer(), g))
+		l.until(func(s events.State) bool { return s.Counts.Losses == 1 })
+		l.stop()
+		// The probe that is answered or missed has left, and the session's own
+		// before it.
+		check := func(e events.Event, number uint64, load events.Load) {
+			if load.Sent[events.MessageStart] != 1 || load.Sent[events.MessageHeartbeat] != number+1 {
+				t.Errorf("%s %d says the load %+v, want one start and %d heartbeats", e.Type(), number, load, number+1)
+			}
+		}
+		answered, missed := all[*events.HeartbeatAnswered](store), all[*events.HeartbeatMissed](store)
+		for _, e := range answered {
+			check(e, e.Number, e.Load)
+		}
+		for _, e := range missed {
+			check(e, e.Number, e.Load)
+		}
+		if len(answered) < 3 || len(missed) != l.Policy.HeartbeatMisses {
+			t.Errorf("%d heartbeats were answered and %d missed, want this to be about both", len(answered), len(missed))
+		}
+	})
+}
+
 func TestEachStalledStepOfTheGatewayIsGivenUpAndTriedAnew(t *testing.T) {
 	for what, script := range map[string][]step{
 		"TCP":       {mute},

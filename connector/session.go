@@ -58,6 +58,9 @@ type Session interface {
 	Record() FlightRecord
 	// Traffic returns the counts alone, which is cheaper.
 	Traffic() events.Traffic
+	// Load returns how much was asked of the gateway so far. It is cheap, and
+	// what it returns is the caller's.
+	Load() events.Load
 }
 
 // Data takes what subscriptions bring, for whoever listens. Package bus has the

@@ -95,7 +95,7 @@
 //
 //   - Heartbeats stand outside the sequence and the hash chain, because they
 //     expire from the log. So they move nothing of the State but its Heartbeat,
-//     not even its time.
+//     not even its time. Their [Load] is in no State: it is there for consumers.
 //   - A command's causation is how Apply knows that the command has been acted
 //     on; there is no event for that alone, but for control commands, whose
 //     effect is not one of ours.

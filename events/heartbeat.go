@@ -15,7 +15,8 @@ type HeartbeatAnswered struct {
 	Skew        Millis    `json:"skew_ms"`        // gateway's clock minus ours; within half a second
 	Late        bool      `json:"late,omitempty"` // the answer came after it had been called missed
 	NextProbeAt time.Time `json:"next_probe_at"`
-	AnswerBy    time.Time `json:"answer_by"` // when the next probe must be answered
+	AnswerBy    time.Time `json:"answer_by"`     // when the next probe must be answered
+	Load        Load      `json:"load,omitzero"` // of the session, as it was recorded; absent where none was kept
 }
 
 // HeartbeatMissed says that a probe was not answered in time.
@@ -26,6 +27,37 @@ type HeartbeatMissed struct {
 	Silent      Millis    `json:"silent_ms"` // since the last byte from the gateway
 	NextProbeAt time.Time `json:"next_probe_at"`
 	AnswerBy    time.Time `json:"answer_by"`
+	Load        Load      `json:"load,omitzero"` // of the session, as it was recorded; absent where none was kept
+}
+
+// Load is how much a session asked of its gateway, and how the message budget
+// kept up with that: totals of the session so far. They begin anew with each
+// attempt.
+type Load struct {
+	Sent   map[MessageKind]uint64 `json:"sent,omitempty"`      // messages that left for the gateway, by what they ask
+	Waits  uint64                 `json:"waits,omitempty"`     // of these, how many the message budget made wait for their turn
+	Waited Millis                 `json:"waited_ms,omitempty"` // how long these waited, all together
+	Queued uint64                 `json:"queued,omitempty"`    // messages that wait for their turn now, heartbeats aside
+}
+
+// MessageKind is what a message to a gateway asks.
+type MessageKind string
+
+// The kinds of messages.
+const (
+	MessageCancel    MessageKind = "cancel"     // for the end of a subscription, or of a query for bars
+	MessageContract  MessageKind = "contract"   // what a contract is
+	MessageDataType  MessageKind = "data_type"  // for market data of another type from now on
+	MessageHeartbeat MessageKind = "heartbeat"  // the time, which the gateway answers itself
+	MessageHistory   MessageKind = "history"    // for bars of the past
+	MessageLinkProbe MessageKind = "link_probe" // for symbols, which only IB's servers answer
+	MessageStart     MessageKind = "start"      // for the session (startApi)
+	MessageSubscribe MessageKind = "subscribe"  // for a subscription's data
+)
+
+// MessageKinds lists every kind of message.
+var MessageKinds = []MessageKind{
+	MessageCancel, MessageContract, MessageDataType, MessageHeartbeat, MessageHistory, MessageLinkProbe, MessageStart, MessageSubscribe,
 }
 
 // LinkAnswered says that IB's servers answered a probe through the gateway. It

@@ -119,6 +119,10 @@ func (src source) refine(typ reflect.Type, s *jsonschema.Schema) {
 			s = s.Items
 		}
 		src.refine(typ.Elem(), s)
+	case reflect.Map:
+		s.PropertyNames = &jsonschema.Schema{}
+		src.refine(typ.Key(), s.PropertyNames)
+		src.refine(typ.Elem(), s.AdditionalProperties)
 	case reflect.Struct:
 		s.AdditionalProperties = nil
 		for _, f := range reflect.VisibleFields(typ) {
@@ -416,7 +420,7 @@ func TestDataFitsItsSchemaAndMayGrow(t *testing.T) {
 func TestListsOfValuesAreComplete(t *testing.T) {
 	values := readSource(t).values
 	lists := map[string]any{
-		"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs, "DataType": DataTypes,
+		"Cause": Causes, "Phase": Phases, "Kind": Kinds, "Verb": Verbs, "DataType": DataTypes, "MessageKind": MessageKinds,
 		"SubscriptionKind": SubscriptionKinds, "SubscriptionPriority": SubscriptionPriorities, "SubscriptionStatus": SubscriptionStatuses,
 	}
 	for _, name := range slices.Sorted(maps.Keys(lists)) {

@@ -53,6 +53,12 @@ func samples() []Event {
 		},
 	}
 	hours := TradingTimes{Zone: "US/Eastern", Trading: "20261123:0400-20261123:2000", Liquid: "20261123:0930-20261123:1600", AsOf: wireTime}
+	load := Load{
+		Sent: map[MessageKind]uint64{
+			MessageStart: 1, MessageHeartbeat: 241, MessageLinkProbe: 4, MessageContract: 12, MessageHistory: 7, MessageSubscribe: 30, MessageDataType: 2, MessageCancel: 9,
+		},
+		Waits: 25, Waited: 1_312.5, Queued: 3,
+	}
 	return []Event{
 		&EpochBegan{
 			Instance: "desk-4711", PID: 4711, Version: "1.2.3", PreviousEpoch: 7, PreviousPhase: PhaseReady,
@@ -132,9 +138,9 @@ func samples() []Event {
 		&PacingRestored{Since: wireTime, Reduced: 60_000, Standing: ready},
 		&HeartbeatAnswered{
 			Attempt: 12, Number: 240, SentAt: after(-2 * time.Second), RTT: 1.625, Skew: 87.5, Late: true,
-			NextProbeAt: after(13 * time.Second), AnswerBy: after(18 * time.Second),
+			NextProbeAt: after(13 * time.Second), AnswerBy: after(18 * time.Second), Load: load,
 		},
-		&HeartbeatMissed{Attempt: 12, Number: 241, Misses: 1, Silent: 20_000, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second)},
+		&HeartbeatMissed{Attempt: 12, Number: 241, Misses: 1, Silent: 20_000, NextProbeAt: after(time.Second), AnswerBy: after(6 * time.Second), Load: load},
 		&LinkAnswered{Attempt: 12, Number: 4, SentAt: after(-time.Second), RTT: 84.25, NextProbeAt: after(5 * time.Minute)},
 		&LinkMissed{Attempt: 12, Number: 5, Misses: 2, Code: 322, Message: "Error processing request", Expected: true, NextProbeAt: after(10 * time.Second)},
 		&GatewayReported{

@@ -35,8 +35,11 @@ type session struct {
 	dataType string              // of market data, as the gateway was asked for it last
 	over     bool                // none are taken any more
 	changed  chan struct{}       // holds a token while messages came
+	load     load                // what was sent
 	pacer    *connector.Pacer    // of the gateway; nil until it was reached
 	slow     slowness            // asked for before that
+
+	blocked time.Time // when a turn was wanted last that did not come at once; of the goroutine that sends
 }
 
 // slowness is what Slow was asked for.
@@ -91,6 +94,7 @@ func (s *session) Send(m connector.Message) {
 			return
 		}
 	}
+	m.Since = time.Now()
 	if !s.waiting.Put(m) {
 		s.passed(m, connector.OutcomeFull, s.dialer.now())
 		return
@@ -152,6 +156,13 @@ func (s *session) Record() connector.FlightRecord {
 // Traffic implements [connector.Session].
 func (s *session) Traffic() events.Traffic { return s.record.counts() }
 
+// Load implements [connector.Session].
+func (s *session) Load() events.Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load.total(s.waiting.Len() + len(s.held))
+}
+
 // Run implements [connector.Session].
 func (s *session) Run(ctx context.Context, report func(connector.Input)) {
 	var reporting sync.WaitGroup
@@ -205,7 +216,7 @@ func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Tur
 	s.streams.Store(&c.streams)
 	c.garbled = r.version < ibapi.MIN_SERVER_VER_PROTOBUF_CONTRACT_DATA
 	l := newLibrary(c, t.raw, s.dialer.teardown())
-	err := firstTurn(ctx, turn)
+	err := s.firstTurn(ctx, turn)
 	if err == nil {
 		err = l.raise(t, r, s.order.ClientID, func() { s.send(l, turn) })
 	}
@@ -225,10 +236,12 @@ func (s *session) hold(ctx context.Context, t *tap, r reply, turn *connector.Tur
 
 // firstTurn waits for the turn of the startApi that the library sends as soon
 // as it is up.
-func firstTurn(ctx context.Context, turn *connector.Turn) error {
-	turn.Want(connector.PrioritySession)
+func (s *session) firstTurn(ctx context.Context, turn *connector.Turn) error {
+	since := time.Now()
+	s.want(turn, connector.PrioritySession, since)
 	select {
 	case <-turn.Ready():
+		s.count(events.MessageStart, since)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -298,14 +311,15 @@ func (s *session) serve(l *library, turn *connector.Turn) {
 	}
 	// The heartbeat at hand: it comes from asks, waits until it is due, and then,
 	// ready, for its turn.
-	number, ready := uint64(opening), true
+	number, ready, since := uint64(opening), true, time.Now()
 	var asks <-chan uint64
 	var due, expires <-chan time.Time
 	stopDue, stopExpires := func() {}, func() {}
 	defer func() { stopDue(); stopExpires() }()
 	for {
+		asked := time.Now()
 		best, expiry := s.next(ready)
-		turn.Want(best)
+		s.want(turn, best, asked)
 		stopExpires()
 		expires, stopExpires = nil, func() {}
 		if !expiry.IsZero() {
@@ -321,11 +335,12 @@ func (s *session) serve(l *library, turn *connector.Turn) {
 			// Times without a monotonic reading may have been set back.
 			due, stopDue = s.dialer.clock().Timer(min(s.probes.due().Sub(s.dialer.now()), probeSpacing))
 		case <-due:
-			due, ready = nil, true
+			due, ready, since = nil, true, time.Now()
 		case <-s.changed:
 		case <-expires:
 		case <-turn.Ready():
 			if ready {
+				s.count(events.MessageHeartbeat, since)
 				s.probes.call(number)
 				l.client.ReqCurrentTime()
 				if number != opening {
@@ -422,9 +437,11 @@ func (s *session) sendNext(l *library) {
 		return
 	}
 	if dataType != "" {
+		s.count(events.MessageDataType, time.Time{})
 		l.client.ReqMarketDataType(dataTypeNumber(dataType))
 		return
 	}
+	s.count(kindOf(m.Request), m.Since)
 	now := s.dialer.now()
 	switch r := m.Request.(type) {
 	case connector.SearchSymbols:

@@ -37,14 +37,17 @@ func begin(tb testing.TB, d *Dialer, addr string, clientID int64) *attempt {
 	return beginAt(tb, d, addr, clientID, connector.Pace{PerSecond: 1000})
 }
 
-// beginAt is begin at a pace.
-func beginAt(tb testing.TB, d *Dialer, addr string, clientID int64, pace connector.Pace) *attempt {
+// beginAt is begin at a pace, with messages in the queue.
+func beginAt(tb testing.TB, d *Dialer, addr string, clientID int64, pace connector.Pace, queued ...connector.Message) *attempt {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &attempt{tb: tb, cancel: cancel, done: make(chan struct{}), more: make(chan struct{})}
 	o := order(addr, clientID)
 	o.Pace = pace
 	a.session = d.Attempt(o).(*session)
+	for _, m := range queued {
+		a.session.Send(m)
+	}
 	go func() {
 		defer close(a.done)
 		a.session.Run(ctx, a.report)

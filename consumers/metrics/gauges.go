@@ -38,6 +38,7 @@ var (
 	competingDesc   = description("competing_session", "1 while another session of the user takes the market data.", "connection")
 	loginDesc       = description("login_needed", "1 while a person has to look at the gateway.", "connection")
 	paceDesc        = description("pacing_reduced_messages_per_second", "What the message budget is reduced to after complaints of the gateway; 0 while it is not.", "connection")
+	queueDesc       = description("queue_depth", "Messages that waited for their turn to be sent when the newest heartbeat was recorded; absent without a session.", "connection")
 	answeredDesc    = description("heartbeat_answered_timestamp_seconds", "When a heartbeat was last answered.", "connection")
 	ageDesc         = description("heartbeat_age_seconds", "How long ago a heartbeat was last answered; absent without a session.", "connection")
 	skewDesc        = description("clock_skew_seconds", "The gateway's clock less ours, within half a second.", "connection")
@@ -52,7 +53,7 @@ var (
 
 var gauges = []*prometheus.Desc{
 	phaseDesc, conditionDesc, overdueDesc, lastEventDesc, sequenceDesc, epochDesc, attemptsDesc, sessionsDesc, openedDesc, breakerDesc, linkDesc, unprovenDesc,
-	farmDesc, competingDesc, loginDesc, paceDesc, answeredDesc, ageDesc, skewDesc, subscribedDesc, openGapsDesc, pendingDesc, availableDesc,
+	farmDesc, competingDesc, loginDesc, paceDesc, queueDesc, answeredDesc, ageDesc, skewDesc, subscribedDesc, openGapsDesc, pendingDesc, availableDesc,
 	positionDesc, lagDesc, undecodableDesc,
 }
 
@@ -160,6 +161,9 @@ func (s scrape) connection(c *connection, now time.Time) {
 	s.is(breakerDesc, state.Breaker.Open)
 	s.levels(state)
 	s.gauge(paceDesc, float64(state.Pacing.PerSecond))
+	if c.load.attempt != 0 {
+		s.gauge(queueDesc, float64(c.load.queued))
+	}
 	s.when(answeredDesc, state.Heartbeat.AnsweredAt)
 	if at := state.Heartbeat.AnsweredAt; !at.IsZero() && state.Phase == events.PhaseReady {
 		s.gauge(ageDesc, max(now.Sub(at), 0).Seconds())

@@ -25,6 +25,8 @@
 //   - A process that died says nothing. Its connection counts as available until it
 //     is overdue ([events.State.DueBy], and [OverdueAfter] later), and what the next process says of the
 //     time between is counted when it says so.
+//   - Heartbeats carry totals of their session, of which what is new is counted. What
+//     a session sends after its last heartbeat is in none.
 //   - Durations are taken from the events, and not from when they were read.
 package metrics
 
@@ -74,6 +76,9 @@ type Metrics struct {
 	frames       *prometheus.CounterVec
 	bytes        *prometheus.CounterVec
 	gapBars      *prometheus.CounterVec
+	requests     *prometheus.CounterVec
+	waits        *prometheus.CounterVec
+	waited       *prometheus.CounterVec
 	reconnect    *prometheus.HistogramVec
 	outage       *prometheus.HistogramVec
 	uptime       *prometheus.HistogramVec
@@ -92,6 +97,7 @@ type connection struct {
 	codes  map[int]bool
 	spans  availability
 	opened time.Time // when its session was opened whose subscriptions are awaited
+	load   load
 }
 
 // Seconds of the classic buckets; the native ones need none.
@@ -130,6 +136,10 @@ func New(now func() time.Time) *Metrics {
 		bytes:      counter("gateway_bytes_total", "Bytes over the sockets of sessions and attempts that have ended, by direction: in, out.", "direction"),
 		gapBars:    counter("gap_bars_total", "Bars of gaps, by outcome: detected (at most), filled, missing (that IB does not have).", "outcome"),
 
+		requests: counter("requests_total", "Messages sent to the gateway, by what they ask, up to each session's last heartbeat.", "kind"),
+		waits:    counter("pacing_waits_total", "Messages of requests_total that the message budget made wait for their turn."),
+		waited:   counter("pacing_wait_seconds_total", "How long the messages of pacing_waits_total waited, all together."),
+
 		reconnect:    histogram("attempt_duration_seconds", "How long an attempt took that opened a session.", waitBuckets),
 		outage:       histogram("outage_duration_seconds", "From the loss of a session to the next one.", outageBuckets),
 		uptime:       histogram("session_duration_seconds", "How long sessions were ready that were lost.", outageBuckets),
@@ -145,6 +155,7 @@ func New(now func() time.Time) *Metrics {
 func (m *Metrics) vectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.events, m.losses, m.failures, m.errors, m.commands, m.heartbeats, m.gaps, m.placements, m.refusals, m.clockJumps, m.frames, m.bytes, m.gapBars,
+		m.requests, m.waits, m.waited,
 		m.reconnect, m.outage, m.uptime, m.roundTrip, m.linkTrip, m.delivery, m.commandTook, m.gapTook, m.restoredTook,
 	}
 }
@@ -188,15 +199,15 @@ func (m *Metrics) count(c *connection, before events.State, r events.Recorded) {
 		if e.Outage > 0 {
 			m.outage.WithLabelValues(name).Observe(seconds(e.Outage))
 		}
-		c.opened = r.Time
+		c.opened, c.load = r.Time, load{}
 		m.restored(c, r)
 	case *events.SessionLost:
 		m.losses.WithLabelValues(name, string(e.Cause), string(e.Cause.Attribution())).Inc()
 		m.uptime.WithLabelValues(name).Observe(seconds(e.Uptime))
 		m.traffic(name, e.Traffic)
-		c.opened = time.Time{}
+		c.opened, c.load = time.Time{}, load{}
 	case *events.Stopped:
-		c.opened = time.Time{}
+		c.opened, c.load = time.Time{}, load{}
 	case *events.ClockJumped:
 		m.clockJumps.WithLabelValues(name).Inc()
 	case *events.GatewayReported:
@@ -206,8 +217,10 @@ func (m *Metrics) count(c *connection, before events.State, r events.Recorded) {
 	case *events.HeartbeatAnswered:
 		m.heartbeats.WithLabelValues(name, "session", "answered").Inc()
 		m.roundTrip.WithLabelValues(name).Observe(seconds(e.RTT))
+		m.asked(c, name, e.Attempt, e.Load)
 	case *events.HeartbeatMissed:
 		m.heartbeats.WithLabelValues(name, "session", "missed").Inc()
+		m.asked(c, name, e.Attempt, e.Load)
 	case *events.LinkAnswered:
 		m.heartbeats.WithLabelValues(name, "link", "answered").Inc()
 		m.linkTrip.WithLabelValues(name).Observe(seconds(e.RTT))

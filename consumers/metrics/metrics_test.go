@@ -89,6 +89,15 @@ func value(scrape, series string) string {
 	return ""
 }
 
+// sent is a load of so many heartbeats and contracts, all of which waited but for
+// the first, and of which one waits still.
+func sent(heartbeats, contracts uint64, waited events.Millis) events.Load {
+	return events.Load{
+		Sent:  map[events.MessageKind]uint64{events.MessageStart: 1, events.MessageHeartbeat: heartbeats, events.MessageContract: contracts},
+		Waits: heartbeats + contracts - 1, Waited: waited, Queued: 1,
+	}
+}
+
 // night is a session that beats, loses its link, is lost, and comes back, with what
 // people and services ask of it.
 func night(h *history) {
@@ -113,6 +122,7 @@ func night(h *history) {
 	for i := range 20 {
 		add(15*time.Second, &events.HeartbeatAnswered{
 			Attempt: 2, Number: uint64(i + 1), SentAt: h.at, RTT: events.Millis(i), Skew: -250, NextProbeAt: h.at.Add(15 * time.Second), AnswerBy: h.at.Add(20 * time.Second),
+			Load: sent(uint64(i+2), 10, events.Millis(250*i)),
 		})
 	}
 	add(time.Second, &events.FarmChanged{Attempt: 2, Farm: events.Farm{Kind: events.FarmMarketData, Name: "usfarm"}, From: events.FarmUnknown, To: events.FarmDown, Code: 2103})
@@ -131,6 +141,9 @@ func night(h *history) {
 	add(5*time.Second, &events.SubscriptionDelivered{Subscription: "aapl-bars", Attempt: 3, RequestID: 1<<27 + 1, Took: 5000})
 	add(0, &events.GapDetected{Subscription: "aapl-bars", From: h.at.Add(-time.Minute), To: h.at.Add(-30 * time.Second), Bars: 6})
 	add(12*time.Second, &events.GapFilled{Subscription: "aapl-bars", From: h.at.Add(-time.Minute), To: h.at.Add(-30 * time.Second), Bars: 5, Missing: 1, Took: 12_000})
+	add(time.Second, &events.HeartbeatMissed{
+		Attempt: 3, Number: 1, Silent: 500, NextProbeAt: h.at.Add(15 * time.Second), AnswerBy: h.at.Add(20 * time.Second), Load: sent(2, 3, 1500),
+	})
 	add(time.Second, &events.CommandRejected{CommandID: "c2", Verb: events.VerbConnect, Code: events.ErrorBusy, Message: "no"})
 }
 
@@ -167,6 +180,12 @@ func TestAScrapeOfANight(t *testing.T) {
 		`ibconn_subscriptions{connection="main",status="live"}`:                                       "1",
 		`ibconn_gateway_messages_total{connection="main",direction="out"}`:                            "41",
 		`ibconn_connection_overdue{connection="main"}`:                                                "0",
+		`ibconn_requests_total{connection="main",kind="start"}`:                                       "2",
+		`ibconn_requests_total{connection="main",kind="heartbeat"}`:                                   "23",
+		`ibconn_requests_total{connection="main",kind="contract"}`:                                    "13",
+		`ibconn_pacing_waits_total{connection="main"}`:                                                "34",
+		`ibconn_pacing_wait_seconds_total{connection="main"}`:                                         "6.25",
+		`ibconn_queue_depth{connection="main"}`:                                                       "1",
 		`ibconn_consumer_position`:                                                                    fmt.Sprint(len(h.all)),
 		`ibconn_events_total{connection="main",kind="state",type="session_opened"}`:                   "2",
 	} {
@@ -216,7 +235,10 @@ func randomly(h *history, dice *rand.Rand, n int) {
 		case 6:
 			e = &events.GatewayReported{Attempt: attempt, RequestID: -1, Code: dice.IntN(300), Class: events.ClassUnknown, Message: "x"}
 		case 7:
-			e = &events.HeartbeatAnswered{Attempt: attempt, Number: 1, SentAt: h.at, RTT: events.MillisOf(in(time.Second)), NextProbeAt: h.at, AnswerBy: h.at.Add(time.Minute)}
+			e = &events.HeartbeatAnswered{
+				Attempt: attempt, Number: 1, SentAt: h.at, RTT: events.MillisOf(in(time.Second)), NextProbeAt: h.at, AnswerBy: h.at.Add(time.Minute),
+				Load: sent(1+dice.Uint64N(100), dice.Uint64N(100), events.MillisOf(in(time.Minute))),
+			}
 		case 8:
 			e = &events.Stopped{Cause: events.CauseAskedFor, Attempt: attempt}
 		case 9:
@@ -331,6 +353,69 @@ func (c cut) Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error] 
 				return
 			}
 		}
+	}
+}
+
+func TestALoadCountsWhatIsNewInIt(t *testing.T) {
+	beat := func(attempt uint64, l events.Load) events.Event {
+		return &events.HeartbeatAnswered{Attempt: attempt, Number: 1, SentAt: began, NextProbeAt: began, AnswerBy: began, Load: l}
+	}
+	opened := func(attempt uint64) events.Event {
+		return &events.SessionOpened{Attempt: attempt, NextProbeAt: began, AnswerBy: began}
+	}
+	lost := func(attempt uint64) events.Event {
+		return &events.SessionLost{Attempt: attempt, Cause: events.CauseReset, Failures: 1, RetryAt: began}
+	}
+	for _, tt := range []struct {
+		name                                      string
+		happens                                   []events.Event
+		heartbeats, contracts, waits, waited, now string
+	}{
+		{"none", []events.Event{opened(1), beat(1, events.Load{})}, "", "", "", "", ""},
+		{"the first", []events.Event{opened(1), beat(1, sent(2, 3, 500))}, "2", "3", "4", "0.5", "1"},
+		{"the same again", []events.Event{opened(1), beat(1, sent(2, 3, 500)), beat(1, sent(2, 3, 500))}, "2", "3", "4", "0.5", "1"},
+		{"more", []events.Event{opened(1), beat(1, sent(2, 3, 500)), beat(1, sent(3, 3, 750))}, "3", "3", "5", "0.75", "1"},
+		{"less", []events.Event{opened(1), beat(1, sent(5, 5, 500)), beat(1, sent(2, 3, 250)), beat(1, sent(6, 5, 500))}, "6", "5", "10", "0.5", "1"},
+		{"by an older program", []events.Event{opened(1), beat(1, sent(2, 3, 500)), beat(1, events.Load{}), beat(1, sent(3, 3, 500))}, "3", "3", "5", "0.5", "1"},
+		{"a session that is over", []events.Event{opened(1), beat(1, sent(2, 3, 500)), lost(1)}, "2", "3", "4", "0.5", ""},
+		{"stopped", []events.Event{opened(1), beat(1, sent(2, 3, 500)), &events.Stopped{Cause: events.CauseAskedFor, Attempt: 1}}, "2", "3", "4", "0.5", ""},
+		{"the next session", []events.Event{opened(1), beat(1, sent(2, 3, 500)), lost(1), opened(2), beat(2, sent(2, 0, 250))}, "4", "3", "5", "0.75", "1"},
+		{"an attempt of which nothing else is known", []events.Event{beat(1, sent(2, 3, 500)), beat(2, sent(2, 3, 500))}, "4", "6", "8", "1", "1"},
+	} {
+		h := newHistory(t)
+		h.add("main", 0, &events.EpochBegan{Instance: "host-1", PID: 1})
+		for _, e := range tt.happens {
+			h.add("main", time.Second, e)
+		}
+		scrape := text(t, h.metrics())
+		for series, want := range map[string]string{
+			`ibconn_requests_total{connection="main",kind="heartbeat"}`: tt.heartbeats,
+			`ibconn_requests_total{connection="main",kind="contract"}`:  tt.contracts,
+			`ibconn_pacing_waits_total{connection="main"}`:              tt.waits,
+			`ibconn_pacing_wait_seconds_total{connection="main"}`:       tt.waited,
+			`ibconn_queue_depth{connection="main"}`:                     tt.now,
+		} {
+			if got := value(scrape, series); got != want {
+				t.Errorf("%s: %s is %q, want %q", tt.name, series, got, want)
+			}
+		}
+	}
+}
+
+func TestKindsThatNobodyKnowsShareASeries(t *testing.T) {
+	h := newHistory(t)
+	h.add("main", 0, &events.EpochBegan{Instance: "host-1", PID: 1})
+	load := sent(2, 3, 0)
+	for n := range 1000 {
+		load.Sent[events.MessageKind(fmt.Sprint("new-", n))] = 1
+	}
+	h.add("main", time.Second, &events.HeartbeatAnswered{Attempt: 1, Number: 1, NextProbeAt: began, AnswerBy: began, Load: load})
+	got := text(t, h.metrics())
+	if n := strings.Count(got, "ibconn_requests_total{"); n != 4 {
+		t.Errorf("there are %d series, want one for each kind that is known and one of others", n)
+	}
+	if got := value(got, `ibconn_requests_total{connection="main",kind="other"}`); got != "1000" {
+		t.Errorf("others are %s, want 1000", got)
 	}
 }
 

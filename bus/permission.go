@@ -11,8 +11,9 @@ import (
 // outsider is who connects without a name. The server knows two users: the
 // process it runs in, and everybody else. It listens on loopback only, so
 // everybody else is who can log on to this machine; they may read, command, and
-// even claim a connection, but they can neither take the log, the bars and the
-// ledgers away nor make up what these, the feed and the pools show.
+// even claim a connection, but they can neither take the log, the bars, the
+// incidents and the ledgers away nor make up what these, the feed and the pools
+// show.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.
@@ -45,8 +46,8 @@ func (i insider) allow(o *server.Options) {
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
 // on the stream would not do: the stream itself can still be deleted.
 func outsiderDenied() []string {
-	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, "$KV." + LedgerBucket + ".>", "$KV." + ContractBucket + ".>"}
-	for _, stream := range []string{events.Stream, events.DataStream, "KV_" + LedgerBucket, "KV_" + ContractBucket} {
+	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, events.IncidentSubjects, "$KV." + LedgerBucket + ".>", "$KV." + ContractBucket + ".>"}
+	for _, stream := range []string{events.Stream, events.DataStream, events.IncidentStream, "KV_" + LedgerBucket, "KV_" + ContractBucket} {
 		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "MSG.DELETE"} {
 			denied = append(denied, "$JS.API.STREAM."+verb+"."+stream)
 		}

@@ -56,6 +56,7 @@ func troubles(r events.Recorded) []trouble {
 		t := found(r, events.LevelSubscription, SubscriptionFailed, attributionOf(e.Standing, events.SubscriptionFailed, e.Subscription))
 		t.Names, t.Code = []string{e.Subscription}, e.Code
 		return []trouble{t}
+	default:
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"ibconn/bus"
 	"ibconn/connector"
 	"ibconn/connector/tws"
+	"ibconn/consumers/incidents"
 	poolwatch "ibconn/consumers/pool"
 	"ibconn/events"
 )
@@ -29,6 +30,7 @@ type app struct {
 	Dir         string         // where the log lies
 	Listen      string         // the embedded server's address; empty: none
 	Log         zerolog.Logger // for what is not an event: the bus' own words
+	Settle      time.Duration  // of incidents; see [incidents.Fold]
 
 	// Ready, when set, is called once the bus can be reached, with its URL.
 	Ready func(url string)
@@ -127,6 +129,10 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	if err != nil {
 		return err
 	}
+	told, err := bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
+	if err != nil {
+		return err
+	}
 	runners, err := a.runners(log, data, ledgers, contracts, instance)
 	if err != nil {
 		return err
@@ -156,6 +162,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc *nats.Conn, inst
 	start("events", func(ctx context.Context) error { return a.follow(ctx, log, position, shown) })
 	start("bus", server.Watch)
 	start("data", data.Run)
+	start("incidents", (&incidents.Keeper{Log: log, Store: told, Settle: a.Settle}).Run)
 	// Who is told that the bus is up may send a command at once.
 	var taken sync.WaitGroup
 	take := func(s bus.CommandService) context.CancelFunc {

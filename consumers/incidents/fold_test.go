@@ -1,7 +1,11 @@
 package incidents
 
 import (
+	"bytes"
+	"encoding/json"
+	"flag"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -239,6 +243,29 @@ func TestHeartbeatsOnlyTellSooner(t *testing.T) {
 	}
 }
 
+// TestSomethingIsOpenExactlyWhileItIsNotWell holds over nights that nobody had.
+func TestSomethingIsOpenExactlyWhileItIsNotWell(t *testing.T) {
+	for seed := range 200 {
+		w := newWritten(t, "main")
+		nightOf(w, dice(seed), 100)
+		var fold Fold
+		watched := false
+		for n, r := range w.all {
+			fold.Add(r)
+			e, ok := r.Event.(events.StateEvent)
+			if !ok {
+				continue
+			}
+			healthy := e.After().Condition == events.ConditionHealthy
+			watched = watched || healthy
+			open := slices.ContainsFunc(fold.Incidents(), Incident.Open)
+			if watched && open == healthy {
+				t.Fatalf("seed %d: after event %d (%s) it is %s, and an incident is open: %v", seed, n, events.Sentence(r), e.After().Condition, open)
+			}
+		}
+	}
+}
+
 // TestTheChangesOfAnIncidentAreInOrder holds what whoever listens relies on.
 func TestTheChangesOfAnIncidentAreInOrder(t *testing.T) {
 	for seed := range 200 {
@@ -268,6 +295,85 @@ func TestTheChangesOfAnIncidentAreInOrder(t *testing.T) {
 		if n := len(fold.Incidents()); n != len(stood) {
 			t.Fatalf("seed %d: %d incidents, and %d were told of", seed, n, len(stood))
 		}
+	}
+}
+
+// TestALinkThatFlapsAllNightIsOneIncident is a gateway that says 1100 and 1102 by
+// turns, every twenty seconds for an hour.
+func TestALinkThatFlapsAllNightIsOneIncident(t *testing.T) {
+	w := newWritten(t, "main")
+	w.open(0)
+	for range 90 {
+		w.link(20*time.Second, false).link(20*time.Second, true)
+	}
+	w.beat(minute)
+	var fold Fold
+	var told []Kind
+	for _, r := range w.all {
+		for _, c := range fold.Add(r) {
+			told = append(told, c.Kind)
+		}
+	}
+	all := fold.Incidents()
+	if len(all) != 1 || all[0].Root.Count != 90 || all[0].Returns != 89 || !slices.Equal(told, []Kind{Opened, Closed}) {
+		t.Errorf("told is %v of %+v, want one that came back 89 times, opened and closed", told, all)
+	}
+}
+
+// TestAQuietDayCostsNothing is a healthy session with a heartbeat every fifteen
+// seconds.
+func TestAQuietDayCostsNothing(t *testing.T) {
+	w := newWritten(t, "main")
+	w.open(0).want("a").link(minute, true).farm(minute, events.FarmUp)
+	for range 24 * 60 * 4 {
+		w.beat(15 * time.Second)
+	}
+	var fold Fold
+	for _, r := range w.all {
+		if c := fold.Add(r); c != nil {
+			t.Fatalf("%s leads to %+v", r.Event.Type(), c)
+		}
+	}
+	last := w.all[len(w.all)-1]
+	if n := testing.AllocsPerRun(100, func() { fold.Add(last) }); n != 0 || len(fold.Incidents()) != 0 {
+		t.Errorf("%d incidents, and %v allocations for a heartbeat, want none", len(fold.Incidents()), n)
+	}
+}
+
+// TestWhatIsPublishedOfAnIncident shows the message as others read it, which
+// only gets more fields.
+func TestWhatIsPublishedOfAnIncident(t *testing.T) {
+	w := newWritten(t, "main")
+	w.open(0).want("aapl-bars", "eurusd-quotes")
+	w.add(minute, &events.SessionStale{Attempt: 1, Misses: 1, Silent: 20_000})
+	w.add(5*time.Second, &events.SessionLost{
+		Attempt: 1, Cause: events.CauseHeartbeatLost, RetryAt: w.now, Failures: 1, Silent: 25_000, Window: "restart daily 00:00-00:05 UTC",
+	})
+	w.fail(0, events.CauseRefused).fail(0, events.CauseClientIDInUse).open(30*time.Second).farm(0, events.FarmDown)
+	w.deliver(time.Second, "aapl-bars").gap(time.Second, "aapl-bars", 50*time.Second, 100*time.Second)
+	w.refused(0, "eurusd-quotes").deliver(time.Second, "eurusd-quotes").farm(0, events.FarmUp)
+	w.add(minute, &events.GapUnfillable{Subscription: "aapl-bars", From: midnight.Add(50 * time.Second), To: midnight.Add(60 * time.Second), Code: events.ErrorNoData, Message: "no"})
+	w.filled(0, "aapl-bars", time.Minute, 100*time.Second)
+	var fold Fold
+	var got []byte
+	for _, r := range w.all {
+		for _, c := range fold.Add(r) {
+			b, err := json.MarshalIndent(c.Incident, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(b, '\n')
+		}
+	}
+	const file = "testdata/incident.json"
+	if flag.Lookup("update").Value.String() == "true" {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the last word on it is\n%s\n%v, want\n%s", got, err, want)
 	}
 }
 

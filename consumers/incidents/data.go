@@ -2,7 +2,6 @@ package incidents
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"ibconn/events"
@@ -15,7 +14,7 @@ func (f *Fold) deliver(r events.Recorded) {
 	switch e := r.Event.(type) {
 	case *events.SubscriptionDelivered:
 		if f.live == nil {
-			f.live, f.awaiting = make(map[string]struct{}), make(map[string]*incident)
+			f.live, f.awaiting, f.stopped = make(map[string]struct{}), make(map[string]*incident), make(map[string]*incident)
 		}
 		f.live[e.Subscription] = struct{}{}
 		f.back(e.Subscription, r.Time)
@@ -27,9 +26,13 @@ func (f *Fold) deliver(r events.Recorded) {
 		f.silence(e.Subscription)
 	case *events.SubscriptionCancelled:
 		delete(f.live, e.Subscription)
+		delete(f.stopped, e.Subscription)
 		f.back(e.Subscription, time.Time{})
 		f.forget(e.Subscription)
 	case *events.DialStarted, *events.DialFailed, *events.SessionLost, *events.Stopped:
+		if top := f.top(); top == nil || top.reach() < ofSession {
+			clear(f.live) // it was asked for
+		}
 		for name := range f.live {
 			f.silence(name)
 		}
@@ -50,7 +53,7 @@ func (f *Fold) silence(name string) {
 	i.affected[name] = struct{}{}
 	i.awaited++
 	i.DataAt, i.DataAfter = time.Time{}, 0
-	f.awaiting[name] = i
+	f.awaiting[name], f.stopped[name] = i, i
 }
 
 // back notes that a subscription delivers again, or without a time that it is
@@ -89,7 +92,7 @@ type piece struct {
 func (f *Fold) miss(r events.Recorded) {
 	switch e := r.Event.(type) {
 	case *events.GapDetected:
-		i := f.costOf(e.From, e.To)
+		i := f.costOf(e.Subscription, e.From, e.To)
 		if i == nil {
 			return
 		}
@@ -107,19 +110,25 @@ func (f *Fold) miss(r events.Recorded) {
 	}
 }
 
-// costOf returns the incident during which bars between two times went missing:
-// the first one that lies in there at all.
-func (f *Fold) costOf(from, to time.Time) *incident {
-	var first *incident
-	for _, i := range slices.Backward(f.past) {
-		if !i.Open() && i.ClosedAt.Before(from) {
-			break
-		}
-		if began := i.OpenedAt.Add(-i.DetectedAfter.Duration()); began.Before(to) {
-			first = i
+// costOf returns the incident that a subscription's bars between two times are
+// missing for: the one in which it stopped, or else the widest of that time, and
+// of those the first.
+func (f *Fold) costOf(name string, from, to time.Time) *incident {
+	if i := f.stopped[name]; i != nil && i.overlaps(from, to) {
+		return i
+	}
+	var cost *incident
+	for _, i := range f.past {
+		if i.overlaps(from, to) && (cost == nil || i.breadth > cost.breadth) {
+			cost = i
 		}
 	}
-	return first
+	return cost
+}
+
+func (i *incident) overlaps(from, to time.Time) bool {
+	began := i.OpenedAt.Add(-i.DetectedAfter.Duration())
+	return began.Before(to) && (i.Open() || !i.ClosedAt.Before(from))
 }
 
 // resolve takes a stretch out of what is missing of a subscription.

@@ -24,6 +24,7 @@ type Fold struct {
 
 	live     map[string]struct{}  // subscriptions that deliver
 	awaiting map[string]*incident // those that did, and in which incident they stopped
+	stopped  map[string]*incident // in which one each stopped last
 	gaps     map[string][]piece   // by subscription: what is missing
 
 	sequence uint64
@@ -67,11 +68,7 @@ func (f *Fold) Incidents() []Incident {
 // after that, that all data is back, and that no gap is open any more.
 func (f *Fold) Add(r events.Recorded) []Change {
 	changes := f.settled(r.Time)
-	switch r.Event.Type().Kind() {
-	case events.KindState, events.KindSubscription:
-	case events.KindClaimed, events.KindHeartbeat, events.KindError, events.KindCommand:
-		return changes
-	default:
+	if kind := r.Event.Type().Kind(); kind != events.KindState && kind != events.KindSubscription {
 		return changes
 	}
 	if r.Sequence != f.sequence {
@@ -298,6 +295,9 @@ func (i *incident) suffer(t trouble) {
 // follow takes what else there is to an event in i.
 func (i *incident) follow(r events.Recorded, condition events.Condition) {
 	i.AsOf = r.Time
+	if i.reach() < ofSession {
+		return // what happens to the session was asked for
+	}
 	if condition == events.ConditionDown && i.Worst != condition {
 		i.Worst, i.worth = condition, true
 	}

@@ -135,6 +135,18 @@ func TestWhatIsToldOfANight(t *testing.T) {
 			},
 		},
 		{
+			name: "what is asked for while a subscription is refused is no part of that",
+			night: func(w *written) {
+				w.open(0).want("a", "b", "c").refused(minute, "b").lose(minute, events.CauseAskedFor).open(minute).deliver(0, "a").refused(0, "b")
+				w.link(minute, false).gap(minute, "a", 4*minute, 5*minute).link(0, true).gap(0, "c", minute, 2*minute).beat(minute)
+			},
+			want: []string{
+				"opened 1 1m0s subscription_failed x1 ours b",
+				"opened 2 4m0s link_down x1 link",
+				"closed 2 4m0s-5m0s link_down x1 link gaps 1/0/0",
+			},
+		},
+		{
 			name: "a stop ends it at once",
 			night: func(w *written) {
 				w.open(0).lose(minute, events.CauseReset).add(minute, &events.Stopped{Cause: events.CauseAskedFor})

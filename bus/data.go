@@ -74,7 +74,7 @@ func OpenData(ctx context.Context, nc *nats.Conn, o DataOptions) (*Data, error) 
 	d.stream, err = js.Stream(ctx, events.DataStream)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		err = d.create(ctx, o)
+		err = d.createWithin(ctx, dataConfig(o.MaxBytes, cmp.Or(o.MaxAge, defaultDataAge)), defaultDataBytes)
 	case err == nil:
 		err = d.adopt(ctx, o)
 	}
@@ -104,19 +104,6 @@ func newData(s source, o DataOptions) *Data {
 	}
 	d.storing <- struct{}{}
 	return d
-}
-
-func (d *Data) create(ctx context.Context, o DataOptions) (err error) {
-	config := dataConfig(cmp.Or(o.MaxBytes, defaultDataBytes), cmp.Or(o.MaxAge, defaultDataAge))
-	for {
-		d.stream, err = d.js.CreateStream(ctx, config)
-		api, ok := errors.AsType[*jetstream.APIError](err)
-		if !ok || api.ErrorCode != codeStorageExceeded || o.MaxBytes != 0 || config.MaxBytes/2 < leastDataBytes {
-			return err
-		}
-		// Without a limit of its own it would take what the log needs.
-		config.MaxBytes /= 2
-	}
 }
 
 // dataConfig returns the settings of a new stream of bars. What is full drops

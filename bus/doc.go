@@ -26,6 +26,8 @@
 //	data.Keep("main", "aapl-bars", series, bar)                // until it is stored
 //	n, err := data.Store(ctx, "main", "aapl-bars", series, missed) // and waits for it
 //
+// What happens to incidents is in the stream IB_INCIDENT, by [Incidents].
+//
 // Guarantees:
 //   - An event whose Append returned nil is in the log, once, and survives the
 //     death of the process and of the machine: the server syncs every message.
@@ -36,6 +38,8 @@
 //     expire.
 //   - A command may have several replies; who handles it learns when nobody
 //     listens to them any more. [AskAll] takes them.
+//   - A change of an incident is stored once, and none before one that is stored,
+//     however many publish them.
 //   - What [Ledgers] saved for a gateway is on the disk, and nobody outside of
 //     this process can change it.
 //   - A document in [Statuses] is never replaced by one of an earlier position of the

@@ -12,8 +12,8 @@ import (
 // process it runs in, and everybody else. It listens on loopback only, so
 // everybody else is who can log on to this machine; they may read, command, and
 // even claim a connection, but they can neither take the log, the bars, the
-// ledgers and the statuses away nor make up what these, the feed and the pools
-// show.
+// incidents, the ledgers and the statuses away nor make up what these, the feed
+// and the pools show.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.
@@ -46,8 +46,8 @@ func (i insider) allow(o *server.Options) {
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
 // on the stream would not do: the stream itself can still be deleted.
 func outsiderDenied() []string {
-	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects}
-	streams := []string{events.Stream, events.DataStream}
+	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, events.IncidentSubjects}
+	streams := []string{events.Stream, events.DataStream, events.IncidentStream}
 	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket} {
 		denied = append(denied, "$KV."+bucket+".>")
 		streams = append(streams, "KV_"+bucket)

@@ -30,7 +30,13 @@ func TestAnOutsiderCanNeitherTakeTheLogAwayNorMakeUpTheFeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, subject := range []string{events.FeedSubject(events.KindState), events.PoolSubject("main"), "ib.pool.main.sub"} {
+	made, err := inside.SubscribeSync(events.IncidentSubjects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range []string{
+		events.FeedSubject(events.KindState), events.PoolSubject("main"), "ib.pool.main.sub", events.IncidentSubject("main", "opened"),
+	} {
 		if err := outside.Publish(subject, []byte("made up")); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +76,7 @@ func TestAnOutsiderCanNeitherTakeTheLogAwayNorMakeUpTheFeed(t *testing.T) {
 	if err := inside.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, sub := range []*nats.Subscription{feed, pools} {
+	for _, sub := range []*nats.Subscription{feed, pools, made} {
 		if n, _, err := sub.Pending(); n != 0 || err != nil {
 			t.Errorf("%d messages on %s, %v, want none that was made up", n, sub.Subject, err)
 		}

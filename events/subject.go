@@ -33,6 +33,11 @@ const (
 	FeedSubjects = "ib.conn.*"
 	// PoolSubjects is where what pools amount to is published.
 	PoolSubjects = "ib.pool.>"
+	// IncidentStream is the JetStream stream that holds what happened to
+	// incidents.
+	IncidentStream = "IB_INCIDENT"
+	// IncidentSubjects is what [IncidentStream] listens on.
+	IncidentSubjects = "ib.incident.>"
 	// ServiceName is the name under which the commands are found by
 	// "nats micro ls".
 	ServiceName = "ibconn"
@@ -57,6 +62,12 @@ func CommandSubject(c ConnectionID, v Verb) string { return "ib.cmd." + string(c
 
 // PoolSubject is the subject on which each change of a pool appears live.
 func PoolSubject(name ConnectionID) string { return "ib.pool." + string(name) }
+
+// IncidentSubject is the subject on which it appears that an incident of c was
+// opened, updated or closed. Both may be "*".
+func IncidentSubject(c ConnectionID, kind string) string {
+	return "ib.incident." + string(c) + "." + kind
+}
 
 // ParseLogSubject takes a log subject apart, or says that it is not one.
 func ParseLogSubject(subject string) (ConnectionID, Kind, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ibconn/bus"
+	"ibconn/consumers/incidents"
 	"ibconn/consumers/metrics"
 	"ibconn/consumers/status"
 	"ibconn/consumers/web"
@@ -26,12 +27,12 @@ const noHTTP = "off"
 type consumeCommand struct {
 	NATS string   `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
 	HTTP string   `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
-	What []string `arg:"" optional:"" enum:"metrics,status" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status, which a run does on its own bus."`
+	What []string `arg:"" optional:"" enum:"metrics,status,incidents" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus."`
 }
 
 // Run consumes until a signal comes, or something cannot go on.
 func (c *consumeCommand) Run(ctx context.Context, out console) error {
-	all := consumers{Status: slices.Contains(c.What, "status"), Log: zerolog.New(out.Err).With().Timestamp().Logger()}
+	all := consumers{Status: slices.Contains(c.What, "status"), Incidents: slices.Contains(c.What, "incidents"), Log: zerolog.New(out.Err).With().Timestamp().Logger()}
 	if len(c.What) == 0 || slices.Contains(c.What, "metrics") {
 		if err := web.CheckListen(c.HTTP); err != nil {
 			return usageError{err}
@@ -47,6 +48,9 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 	if all.Status {
 		fmt.Fprintf(out.Out, "keeping %s; try: nats kv get %s main --raw\n", bus.StatusBucket, bus.StatusBucket)
 	}
+	if all.Incidents {
+		fmt.Fprintln(out.Out, "publishing incidents; try: nats sub 'ib.incident.>'")
+	}
 	err = all.run(ctx, nc)
 	if ctx.Err() != nil {
 		return nil // it was told to
@@ -57,10 +61,12 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 // consumers make something of a log for others. They know what the log says, and
 // no more, so that they may run anywhere, in as many copies as are wanted.
 type consumers struct {
-	Status  bool   // keep the documents of where each connection stands
-	HTTP    string // the address to serve; empty for none
-	Log     zerolog.Logger
-	Serving func(url string)
+	Status    bool          // keep the documents of where each connection stands
+	Incidents bool          // publish incidents
+	Settle    time.Duration // of these; see [incidents.Fold]
+	HTTP      string        // the address to serve; empty for none
+	Log       zerolog.Logger
+	Serving   func(url string)
 }
 
 // consumer is one of them: until ctx ends, or it cannot go on.
@@ -73,6 +79,9 @@ func (c consumers) all() []consumer {
 	var all []consumer
 	if c.Status {
 		all = append(all, consumer{"status", c.keepStatus})
+	}
+	if c.Incidents {
+		all = append(all, consumer{"incidents", c.tellIncidents})
 	}
 	if c.HTTP != "" {
 		all = append(all, consumer{"http", c.serve})
@@ -138,16 +147,34 @@ func (c consumers) keepStatus(ctx context.Context, nc *nats.Conn) error {
 		return err
 	}
 	store, err := bus.OpenStatuses(ctx, nc)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: the bus of a run lets only the run itself keep the bucket, and it does", err)
-	}
 	if err != nil {
-		return err
+		return ownBus(err)
 	}
 	k := &status.Keeper{Log: log, Store: store, Failed: func(connection events.ConnectionID, err error) {
 		c.Log.Warn().Err(err).Str("connection", string(connection)).Msg("its status could not be written, and is tried again")
 	}}
 	return k.Run(ctx)
+}
+
+func (c consumers) tellIncidents(ctx context.Context, nc *nats.Conn) error {
+	log, err := bus.FindLog(ctx, nc)
+	if err != nil {
+		return err
+	}
+	told, err := bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
+	if err != nil {
+		return ownBus(err)
+	}
+	return (&incidents.Keeper{Log: log, Store: told, Settle: c.Settle}).Run(ctx)
+}
+
+// ownBus explains why nobody answers who asks to write: a bus that does not let one
+// does not say so.
+func ownBus(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: the bus of a run lets only the run itself keep this, and it does", err)
+	}
+	return err
 }
 
 // serve reads the log and answers over HTTP.

@@ -110,7 +110,7 @@ func TestARunHostsItsConsumersAndACopyElsewhereSaysTheSame(t *testing.T) {
 	if _, scrape := fetch(t, copied+"/metrics"); !strings.Contains(scrape, `ibconn_sessions_total{connection="main"} 2`) || strings.Contains(scrape, account) {
 		t.Errorf("the copy's scrape lacks the two sessions, or has the account: %s", scrape)
 	}
-	if exit, _, text := cli(t, "consume", "status", "--nats", p.url); exit != exitFailed || !strings.Contains(text, "lets only the run itself keep the bucket") {
+	if exit, _, text := cli(t, "consume", "status", "--nats", p.url); exit != exitFailed || !strings.Contains(text, "lets only the run itself keep this") {
 		t.Errorf("consume status beside a run = exit code %d, %q, want 1 and why", exit, text)
 	}
 	stop()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,10 @@ at 22.5s stall 4.5s
 
 // idLinger is how long the gateway takes a client id for used after a cut.
 const idLinger = 2800 * time.Millisecond
+
+// nightSettle is for how long the connection must be healthy for an incident to be
+// over, in a night in which seconds stand for minutes.
+const nightSettle = time.Second
 
 // minStall is how long the gateway must be silent for the heartbeats to find it
 // out, and a little more: their times cannot be compressed any further.
@@ -94,6 +99,7 @@ func (d *demoCommand) Run(ctx context.Context, c console) error {
 		scenario: scenario,
 		length:   time.Duration(d.Seconds) * time.Second,
 		keep:     d.Keep,
+		fold:     incidents.Fold{Settle: scaled(nightSettle)},
 		moved:    make(chan struct{}, 1),
 	}
 	return night.run(ctx, app{
@@ -101,6 +107,7 @@ func (d *demoCommand) Run(ctx context.Context, c console) error {
 		Dir:         dir,
 		Listen:      d.Listen,
 		Log:         zerolog.Nop(), // what ends the bus comes as an error too
+		Consumers:   consumers{Incidents: true, Settle: scaled(nightSettle), Log: zerolog.Nop()},
 	})
 }
 
@@ -206,6 +213,7 @@ func (n *night) introduce(url string) {
 The bus is at %s. Meanwhile, in another terminal:
 
     nats sub 'ib.conn.*' --server %[3]s
+    nats sub 'ib.incident.>' --server %[3]s
     nats req ib.cmd.main.status '' --server %[3]s
     nats req ib.cmd.main.reconnect '{"id":"x1","reason":"test"}' --server %[3]s
     ibconn status --nats %[3]s            ibconn watch --nats %[3]s
@@ -246,7 +254,7 @@ func summarize(w io.Writer, all []incidents.Incident, seen int) error {
 		if i.Open() {
 			lasted += ", still open"
 		}
-		fmt.Fprintf(&b, "  %d  %s  %-8s  %-10s  %s\n", i.Number, i.From.Local().Format("15:04:05"), i.Worst, lasted, i.Cause)
+		fmt.Fprintf(&b, "  %d  %s  %-8s  %-10s  %s\n", i.Number, i.OpenedAt.Local().Format("15:04:05"), i.Worst, lasted, i.Root.Words)
 		if i.Attempts > 1 {
 			fmt.Fprintf(&b, "%40s it took %d attempts%s\n", "", i.Attempts, wordObstacles(i))
 		}
@@ -258,9 +266,9 @@ func summarize(w io.Writer, all []incidents.Incident, seen int) error {
 // wordObstacles says why attempts failed during i, besides what began it.
 func wordObstacles(i incidents.Incident) string {
 	var words []string
-	for _, c := range i.Causes {
-		if c.Sentence() != i.Cause {
-			words = append(words, c.Sentence())
+	for _, s := range i.Chain {
+		if w := s.Cause.Sentence(); s.Cause != "" && w != i.Root.Words && !slices.Contains(words, w) {
+			words = append(words, w)
 		}
 	}
 	if len(words) == 0 {

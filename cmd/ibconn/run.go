@@ -50,7 +50,7 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 		Dir:         r.Data,
 		Listen:      r.Listen,
 		Log:         log,
-		Consumers: consumers{Status: true, HTTP: address, Log: log, Serving: func(url string) {
+		Consumers: consumers{Status: true, Incidents: true, HTTP: address, Log: log, Serving: func(url string) {
 			log.Info().Str("metrics", url+"/metrics").Str("status", url+"/status").Msg("http is up")
 		}},
 		Ready:   func(url string) { w.introduce(log.Info().Str("nats", url).Str("data", r.Data)) },

@@ -140,7 +140,7 @@ func TestTheFoldFindsTheStretchesThatWereNotHealthy(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var fold Fold
+			fold := Fold{Settle: -1}
 			for _, r := range test.story.recorded() {
 				fold.Add(r)
 			}
@@ -159,9 +159,11 @@ func TestTheFoldFindsTheStretchesThatWereNotHealthy(t *testing.T) {
 }
 
 func tell(i Incident) string {
-	words := []string{fmt.Sprintf("%v %v %s %d %s;", i.From.Sub(midnight), i.Duration(), i.Worst, i.Attempts, i.Cause)}
-	for _, c := range i.Causes {
-		words = append(words, string(c))
+	words := []string{fmt.Sprintf("%v %v %s %d %s;", i.OpenedAt.Sub(midnight), i.Duration(), i.Worst, i.Attempts, i.Root.Words)}
+	for _, s := range append([]Step{i.Root}, i.Chain...) {
+		if s.Cause != "" {
+			words = append(words, string(s.Cause))
+		}
 	}
 	if i.Open() {
 		words = append(words, "open")
@@ -182,7 +184,7 @@ func TestIncidentsAreACopy(t *testing.T) {
 	if !before[0].Open() || fold.Incidents()[0].Open() {
 		t.Errorf("the incident was %+v and is %+v, want it open before and closed now", before[0], fold.Incidents()[0])
 	}
-	if last := fold.Incidents()[0].Last.ID; last != all[3].ID {
-		t.Errorf("the last event of the incident is %s, want %s, which closed it", last, all[3].ID)
+	if as := fold.Incidents()[0].AsOf; !as.Equal(all[3].Time) {
+		t.Errorf("the incident is as of %v, want %v, when it closed", as, all[3].Time)
 	}
 }

@@ -78,7 +78,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := server.Shutdown(closing); err != nil {
 		_ = server.Close()
 	}
-	<-served
+	_ = <-served // that it was closed
 	return context.Cause(ctx)
 }
 

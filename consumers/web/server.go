@@ -78,7 +78,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := server.Shutdown(closing); err != nil {
 		_ = server.Close()
 	}
-	_ = <-served // that it was closed
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("web: %w", err)
+	}
 	return context.Cause(ctx)
 }
 

@@ -36,7 +36,6 @@
 package status
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,23 +126,6 @@ func Decode(payload []byte) (Document, error) {
 		return Document{}, fmt.Errorf("status: decode: %w", err)
 	}
 	return d, nil
-}
-
-// due is when the connector will have said something more about s, going by the
-// times that it wrote down itself; zero when nothing is to be expected.
-func due(s events.State) time.Time {
-	switch s.Phase {
-	case events.PhaseReady:
-		return cmp.Or(s.Heartbeat.AnswerBy, s.Heartbeat.NextProbeAt)
-	case events.PhaseDialing, events.PhaseGreeting:
-		return s.Attempt.DeadlineAt
-	case events.PhaseWaiting:
-		return s.RetryAt
-	case events.PhaseTripped:
-		return cmp.Or(s.RetryAt, s.Breaker.ProbeAt)
-	case events.PhaseIdle, events.PhaseStopped:
-	}
-	return time.Time{}
 }
 
 // inShort sums subscriptions up, which are in the order of their names.

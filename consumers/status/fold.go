@@ -74,7 +74,7 @@ func (s standing) document() Document {
 		State:         s.state,
 		Subscriptions: inShort(s.state.Subscriptions),
 	}
-	if at := due(s.state); !at.IsZero() {
+	if at := s.state.DueBy(); !at.IsZero() {
 		if at.Before(s.asOf) {
 			at = s.asOf // it is overdue, and whoever just spoke has not seen to it yet
 		}

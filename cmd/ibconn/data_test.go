@@ -169,7 +169,7 @@ func TestDataIsAsItsSchemasSayInEachEncoding(t *testing.T) {
 				`{"contract":"AAPL","kind":"quotes","wait":"5s"}`:                                       {"ib.data.main.tick.aapl-quotes"},
 				`{"contract":"AAPL","kind":"trades","wait":"5s"}`:                                       {"ib.data.main.trade.aapl-trades"},
 				`{"contract":"EUR.USD","kind":"trades","what":"BidAsk","name":"fx","wait":"5s"}`:        {"ib.data.main.bidask.fx"},
-				`{"contract":"EUR.USD","kind":"trades","what":"MidPoint","wait":"5s"}`:                  {"ib.data.main.midpoint.eur-usd-trades-midpoint"},
+				`{"contract":"MSFT","kind":"trades","what":"MidPoint","wait":"5s"}`:                     {"ib.data.main.midpoint.msft-trades-midpoint"},
 				`{"contract":"AAPL","kind":"bars","what":"MIDPOINT","wait":"5s"}`:                       {"ib.data.main.bar.aapl-bars-midpoint"},
 				`{"contract":"MSFT","kind":"history-bars","duration":"60 S","name":"kept","wait":"5s"}`: {"ib.data.main.bar.kept", "ib.data.main.partial.kept"},
 			} {

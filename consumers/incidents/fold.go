@@ -189,12 +189,12 @@ func (f *Fold) home(r events.Recorded, t trouble, well bool) *incident {
 		return nil
 	}
 	for _, i := range f.active {
-		if !i.Open() && t.breadth() <= i.reach() {
+		if !i.Open() && t.breadth() <= i.reach() && i.mayComeBackAs(t) {
 			i.reopen()
 			return i
 		}
 	}
-	if n := len(f.active); n > 0 && t.explains(f.active[n-1].Root, f.settle()) {
+	if n := len(f.active); n > 0 && f.active[n-1].mayComeFrom(t, f.settle()) {
 		i := f.active[n-1]
 		i.reopen()
 		i.turnsOut(t)
@@ -251,6 +251,27 @@ func (i *incident) turnsOut(t trouble) {
 	i.Attribution, i.Window = t.attribution, t.window
 	i.root(t)
 	i.worth = true
+}
+
+// mayComeBackAs says whether t may be what i was, though that seemed over. What
+// was our own doing is: a process that was killed and replaced does not make the
+// gateway close the next session.
+func (i *incident) mayComeBackAs(t trouble) bool {
+	return i.Attribution != events.AttributionOurs || t.attribution == events.AttributionOurs || t.attribution == ""
+}
+
+// mayComeFrom says whether what was taken for i's root cause may come from t,
+// which is wider: it came not long before, and is not known to be our own doing.
+func (i *incident) mayComeFrom(t trouble, settle time.Duration) bool {
+	switch i.Root.What {
+	case FarmDown, SubscriptionDark, SubscriptionFailed:
+	default:
+		return false
+	}
+	if t.silent() {
+		settle = max(settle, silenceHides)
+	}
+	return i.Attribution != events.AttributionOurs && t.FirstAt.Sub(i.Root.LastAt) <= settle
 }
 
 func (i *incident) reopen() {

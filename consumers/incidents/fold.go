@@ -194,13 +194,25 @@ func (f *Fold) home(r events.Recorded, t trouble, well bool) *incident {
 			return i
 		}
 	}
-	if n := len(f.active); n > 0 && f.active[n-1].mayComeFrom(t, f.settle()) {
-		i := f.active[n-1]
+	wider := f.from(t.breadth())
+	if wider > 0 && f.active[wider-1].mayComeFrom(t, f.settle()) {
+		i := f.active[wider-1]
 		i.reopen()
 		i.turnsOut(t)
 		return i
 	}
-	return f.open(r, t)
+	i := f.open(r, t)
+	f.active = slices.Insert(f.active, f.from(i.breadth+1), i)
+	return i
+}
+
+// from returns where in active those begin that are as wide as b.
+func (f *Fold) from(b breadth) int {
+	n := slices.IndexFunc(f.active, func(i *incident) bool { return i.breadth >= b })
+	if n < 0 {
+		return len(f.active)
+	}
+	return n
 }
 
 // reach is how wide a trouble may be to count as a consequence. What begins with
@@ -229,7 +241,6 @@ func (f *Fold) open(r events.Recorded, t trouble) *incident {
 		i.Attribution = a.attribution
 	}
 	f.announced = trouble{}
-	f.active = append(f.active, i)
 	f.past = append(f.past, i)
 	if len(f.past) > maxPast {
 		f.past = slices.Delete(f.past, 0, len(f.past)-maxPast)
@@ -248,6 +259,7 @@ func (i *incident) root(t trouble) {
 // turnsOut says that what was taken for the root cause came from t.
 func (i *incident) turnsOut(t trouble) {
 	i.Chain = slices.Insert(i.Chain, 0, i.Root)
+	i.Chain = i.Chain[:min(len(i.Chain), maxSteps)]
 	i.Attribution, i.Window = t.attribution, t.window
 	i.root(t)
 	i.worth = true
@@ -300,6 +312,7 @@ func (i *incident) suffer(t trouble) {
 		}
 	}
 	if i.Root.same(t.Step) {
+		i.silent = t.What == SessionStale
 		i.Root.again(t.Step)
 		return
 	}

@@ -171,6 +171,18 @@ func TestWhatIsToldOfANight(t *testing.T) {
 			},
 		},
 		{
+			name: "silence that comes again is what a loss turns out to be",
+			night: func(w *written) {
+				stale := func() events.Event { return &events.SessionStale{Attempt: 1, Misses: 1, Silent: 20_000} }
+				w.open(0).add(minute, stale()).add(time.Second, &events.SessionFresh{Attempt: 1}).add(time.Second, stale())
+				w.lose(time.Second, events.CauseHeartbeatLost)
+			},
+			want: []string{
+				"opened 1 1m0s session_stale x1 gateway detected 20 s",
+				"updated 1 1m0s session_lost x1 gateway <session_stale x2> returns 1 detected 20 s",
+			},
+		},
+		{
 			name: "a stop ends it at once",
 			night: func(w *written) {
 				w.open(0).lose(minute, events.CauseReset).add(minute, &events.Stopped{Cause: events.CauseAskedFor})

@@ -307,6 +307,9 @@ func TestSomethingIsOpenExactlyWhileItIsNotWell(t *testing.T) {
 			healthy := e.After().Condition == events.ConditionHealthy
 			watched = watched || healthy
 			open := slices.ContainsFunc(fold.Incidents(), Incident.Open)
+			if !slices.IsSortedFunc(fold.active, func(a, b *incident) int { return int(a.breadth - b.breadth) }) {
+				t.Fatalf("seed %d: after event %d (%s) the widest is not the last", seed, n, events.Sentence(r))
+			}
 			if watched && open == healthy {
 				t.Fatalf("seed %d: after event %d (%s) it is %s, and an incident is open: %v", seed, n, events.Sentence(r), e.After().Condition, open)
 			}

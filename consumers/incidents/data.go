@@ -47,6 +47,9 @@ func (f *Fold) silence(name string) {
 	}
 	delete(f.live, name)
 	i := f.top()
+	if n := len(f.active); i == nil && n > 0 {
+		i = f.active[n-1] // it is placed again, now that the link or the farm is back
+	}
 	if i == nil {
 		return
 	}

@@ -189,18 +189,30 @@ func (f *Fold) home(r events.Recorded, t trouble, well bool) *incident {
 		return nil
 	}
 	for _, i := range f.active {
-		if !i.Open() && t.breadth() <= i.reach() {
+		if !i.Open() && t.breadth() <= i.reach() && i.mayComeBackAs(t) {
 			i.reopen()
 			return i
 		}
 	}
-	if n := len(f.active); n > 0 && t.explains(f.active[n-1].Root, f.settle()) {
-		i := f.active[n-1]
+	wider := f.from(t.breadth())
+	if wider > 0 && f.active[wider-1].mayComeFrom(t, f.settle()) {
+		i := f.active[wider-1]
 		i.reopen()
 		i.turnsOut(t)
 		return i
 	}
-	return f.open(r, t)
+	i := f.open(r, t)
+	f.active = slices.Insert(f.active, f.from(i.breadth+1), i)
+	return i
+}
+
+// from returns where in active those begin that are as wide as b.
+func (f *Fold) from(b breadth) int {
+	n := slices.IndexFunc(f.active, func(i *incident) bool { return i.breadth >= b })
+	if n < 0 {
+		return len(f.active)
+	}
+	return n
 }
 
 // reach is how wide a trouble may be to count as a consequence. What begins with
@@ -229,7 +241,6 @@ func (f *Fold) open(r events.Recorded, t trouble) *incident {
 		i.Attribution = a.attribution
 	}
 	f.announced = trouble{}
-	f.active = append(f.active, i)
 	f.past = append(f.past, i)
 	if len(f.past) > maxPast {
 		f.past = slices.Delete(f.past, 0, len(f.past)-maxPast)
@@ -248,9 +259,31 @@ func (i *incident) root(t trouble) {
 // turnsOut says that what was taken for the root cause came from t.
 func (i *incident) turnsOut(t trouble) {
 	i.Chain = slices.Insert(i.Chain, 0, i.Root)
+	i.Chain = i.Chain[:min(len(i.Chain), maxSteps)]
 	i.Attribution, i.Window = t.attribution, t.window
 	i.root(t)
 	i.worth = true
+}
+
+// mayComeBackAs says whether t may be what i was, though that seemed over. What
+// was our own doing is: a process that was killed and replaced does not make the
+// gateway close the next session.
+func (i *incident) mayComeBackAs(t trouble) bool {
+	return i.Attribution != events.AttributionOurs || t.attribution == events.AttributionOurs || t.attribution == ""
+}
+
+// mayComeFrom says whether what was taken for i's root cause may come from t,
+// which is wider: it came not long before, and is not known to be our own doing.
+func (i *incident) mayComeFrom(t trouble, settle time.Duration) bool {
+	switch i.Root.What {
+	case FarmDown, SubscriptionDark, SubscriptionFailed:
+	default:
+		return false
+	}
+	if t.silent() {
+		settle = max(settle, silenceHides)
+	}
+	return i.Attribution != events.AttributionOurs && t.FirstAt.Sub(i.Root.LastAt) <= settle
 }
 
 func (i *incident) reopen() {
@@ -279,6 +312,7 @@ func (i *incident) suffer(t trouble) {
 		}
 	}
 	if i.Root.same(t.Step) {
+		i.silent = t.What == SessionStale
 		i.Root.again(t.Step)
 		return
 	}

@@ -25,6 +25,7 @@
 //     sooner that an incident is over.
 //   - Trouble that comes back within the settle time is the same incident: a
 //     link that flaps, or that is said to be lost once in twenty seconds, is one.
+//     But what was our own doing, a process that was killed, is over when it is.
 //   - What is kept of a connection is bounded, however long its log is.
 //
 // # Non-obvious

@@ -2,7 +2,6 @@ package incidents
 
 import (
 	"slices"
-	"time"
 
 	"ibconn/events"
 )
@@ -187,17 +186,10 @@ func widest(s *events.Standing) breadth {
 	return most
 }
 
-// explains says whether s, which was taken for a root cause, may come from t,
-// which is wider: it came not long before.
-func (t trouble) explains(s Step, settle time.Duration) bool {
-	if s.What != FarmDown && s.What != SubscriptionDark && s.What != SubscriptionFailed {
-		return false
-	}
-	hidden := settle
-	if t.What == LinkSilent || t.Cause == events.CauseHeartbeatLost || t.Cause == events.CauseNetworkTimeout {
-		hidden = max(hidden, silenceHides)
-	}
-	return t.FirstAt.Sub(s.LastAt) <= hidden
+// silent says whether t was found by silence, so that it may have been there
+// for long.
+func (t trouble) silent() bool {
+	return t.What == LinkSilent || t.Cause == events.CauseHeartbeatLost || t.Cause == events.CauseNetworkTimeout
 }
 
 func (s Step) same(t Step) bool {

@@ -21,6 +21,7 @@ type Fold struct {
 	past     []*incident // all that are remembered, oldest first
 
 	announced trouble // the last trouble that was announced
+	starting  trouble // why a start comes to nothing, while it does
 
 	live     map[string]struct{}  // subscriptions that deliver
 	awaiting map[string]*incident // those that did, and in which incident they stopped
@@ -154,6 +155,9 @@ func (f *Fold) stand(r events.Recorded, s *events.Standing) {
 			f.announced = t
 			continue
 		}
+		if t.What == AttemptFailed && !f.watching {
+			f.starting = f.starting.then(t)
+		}
 		if i := f.home(r, t, healthy || stopped); i != nil {
 			i.suffer(t)
 		}
@@ -164,7 +168,7 @@ func (f *Fold) stand(r events.Recorded, s *events.Standing) {
 	}
 	f.end(r.Time, s)
 	if healthy || stopped {
-		f.watching = healthy
+		f.watching, f.starting = healthy, trouble{}
 	}
 }
 
@@ -185,8 +189,11 @@ func (f *Fold) home(r events.Recorded, t trouble, well bool) *incident {
 	if top != nil && t.breadth() <= top.reach() {
 		return top
 	}
-	if !f.watching || t.asked || well {
+	if t.asked || well {
 		return nil
+	}
+	if !f.watching {
+		return f.openStart(r, t)
 	}
 	for _, i := range f.active {
 		if !i.Open() && t.breadth() <= i.reach() && i.mayComeBackAs(t) {
@@ -246,6 +253,40 @@ func (f *Fold) open(r events.Recorded, t trouble) *incident {
 		f.past = slices.Delete(f.past, 0, len(f.past)-maxPast)
 	}
 	return i
+}
+
+// startTakes is how long attempts may fail before a start has come to nothing.
+const startTakes = 5 * time.Minute
+
+// openStart returns the incident of a start that came to nothing: its attempts fail
+// for too long, the breaker opened, or a person has to look. Nil before that.
+func (f *Fold) openStart(r events.Recorded, t trouble) *incident {
+	failed := f.starting
+	tooLong := t.What == AttemptFailed && r.Time.Sub(failed.FirstAt) >= startTakes
+	if t.What != BreakerOpen && t.What != LoginNeeded && !tooLong {
+		return nil
+	}
+	i := f.open(r, t)
+	if failed.What != "" {
+		i.root(failed)
+		i.Root.Count = failed.Count
+		if tooLong {
+			i.Root.Count-- // t is counted as any other
+		}
+		i.Attribution, i.lost = failed.attribution, true
+		i.DetectedAfter = events.Between(failed.FirstAt, r.Time)
+	}
+	f.active = slices.Insert(f.active, f.from(i.breadth+1), i)
+	return i
+}
+
+// then is t behind another one of its kind, whose beginning it has.
+func (before trouble) then(t trouble) trouble {
+	if before.What != "" {
+		t.Count += before.Count
+		t.FirstAt = before.FirstAt
+	}
+	return t
 }
 
 // root makes t what i comes from; its count is left to suffer.

@@ -36,6 +36,44 @@ func TestWhatIsToldOfANight(t *testing.T) {
 			},
 		},
 		{
+			name: "a start that fails for five minutes has come to nothing",
+			night: func(w *written) {
+				for range 7 {
+					w.fail(minute, events.CauseRefused)
+				}
+				w.open(minute).beat(minute)
+			},
+			want: []string{
+				"opened 1 6m0s attempt_failed x6 gateway detected 5 min",
+				"closed 1 6m0s-8m0s attempt_failed x7 gateway attempts 2 detected 5 min ready 2 min",
+			},
+		},
+		{
+			name: "a start that fails for four is one that took long",
+			night: func(w *written) {
+				for range 4 {
+					w.fail(minute, events.CauseRefused)
+				}
+				w.open(minute).lose(minute, events.CauseReset).open(0).beat(minute)
+			},
+			want: []string{
+				"opened 1 6m0s session_lost x1 gateway", "closed 1 6m0s-6m0s session_lost x1 gateway attempts 1 ready 0 ms",
+			},
+		},
+		{
+			name: "a breaker that opens ends a start, also one amid an outage",
+			night: func(w *written) {
+				w.open(0).lose(minute, events.CauseReset).add(0, &events.Stopped{Cause: events.CauseShutdown, Attempt: 1})
+				w.add(0, &events.EpochBegan{Instance: "test"}).add(0, &events.ConnectRequested{By: events.AskerStart, RetryAt: w.now})
+				w.fail(0, events.CauseRefused).fail(time.Second, events.CauseRefused).add(0, &events.BreakerOpened{Failures: 2, ProbeAt: w.now})
+				w.open(minute).beat(minute)
+			},
+			want: []string{
+				"opened 1 1m0s session_lost x1 gateway", "closed 1 1m0s-1m0s session_lost x1 gateway stopped",
+				"opened 2 1m1s attempt_failed x2 gateway <breaker_open x1> detected 1 s", "closed 2 1m1s-2m1s attempt_failed x2 gateway <breaker_open x1> attempts 1 detected 1 s ready 1 min",
+			},
+		},
+		{
 			name: "what comes later is another",
 			night: func(w *written) {
 				w.open(0).link(minute, false).link(0, true).link(30*time.Second, false).link(0, true).beat(minute)

@@ -30,9 +30,10 @@
 //
 // # Non-obvious
 //
-//   - A connection that was never healthy since it was started has no incident:
-//     its first attempts are its start, not an outage. Nor is there one for a
-//     stop or a reconnect that was asked for; when the reconnect fails there is.
+//   - The first attempts of a connection are its start, and no outage. A start that
+//     comes to nothing is one: once the breaker opens, a person has to look, or its
+//     attempts fail for five minutes. Nor is there an incident for a stop or a
+//     reconnect that was asked for; when the reconnect fails there is.
 //   - That an incident is closed is said when the settle time is over, with the
 //     time at which it ended.
 //   - What is found first may be a symptom. Silence takes its cause from what it

@@ -280,13 +280,13 @@ func (f *Fold) openStart(r events.Recorded, t trouble) *incident {
 	return i
 }
 
-// then is t behind another one of its kind, whose beginning it has.
-func (before trouble) then(t trouble) trouble {
-	if before.What != "" {
-		t.Count += before.Count
-		t.FirstAt = before.FirstAt
+// then is next behind t, one of its kind if there is one, whose beginning it has.
+func (t trouble) then(next trouble) trouble {
+	if t.What != "" {
+		next.Count += t.Count
+		next.FirstAt = t.FirstAt
 	}
-	return t
+	return next
 }
 
 // root makes t what i comes from; its count is left to suffer.

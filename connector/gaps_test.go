@@ -347,6 +347,31 @@ func TestASubscriptionThatIsCancelledGivesItsPlaceInTheFillingUp(t *testing.T) {
 	})
 }
 
+// A gap that the gateway does not answer for holds up those of others for minutes,
+// and not for as long as it may take.
+func TestAGapThatIsNotAnsweredGivesItsPlaceUp(t *testing.T) {
+	f := feed{recalling: func(s *session, m connector.Message) connector.Input {
+		if m.Request.(connector.HistoricalBars).Contract.ConID == 1001 {
+			return connector.Probed{Attempt: s.number(), Number: 1 << 40} // no answer
+		}
+		return past(s, m, m.Request.(connector.HistoricalBars).Query)
+	}}
+	feeding(t, outage(f), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+		for i := range 2 {
+			a := l.subscribe(fmt.Sprint(1001+i), events.SubscribeBars, func(r *events.Request) { r.Name = fmt.Sprint("bars-", i+1) })
+			if !a.OK {
+				t.Fatalf("subscribe = %+v", a)
+			}
+		}
+		pass(5 * time.Minute)
+		first, _ := l.State().Subscribed("bars-1")
+		second, _ := l.State().Subscribed("bars-2")
+		if len(first.Gaps) != 1 || len(second.Gaps) != 0 {
+			t.Errorf("the gaps are %+v and %+v, want only the one that nobody answers for", first.Gaps, second.Gaps)
+		}
+	})
+}
+
 // Bars for which there was no room on their way to the bus are missing like
 // others.
 func TestBarsThatWereDroppedAreFetched(t *testing.T) {

@@ -111,7 +111,7 @@ func (r *Runner) chunk(ctx context.Context, w *recall, s split, i int, wait time
 		ahead: s.chunks - 1 - i, whole: i == 0 && s.chunks > 1,
 		answer: make(chan events.Answer, 1),
 	}
-	if s.chunks > 1 {
+	if s.chunks > 1 || w.priority == PriorityBackfill { // which holds up others
 		c.patience = answeredWithin
 	}
 	tell := func() time.Duration {

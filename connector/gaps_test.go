@@ -477,7 +477,7 @@ func TestAGapThatLosesItsSessionsIsTriedSoonInTheNext(t *testing.T) {
 	}}
 	scripts := outage(mute)[:4]
 	for range 6 {
-		scripts = append(scripts, then(during(200*time.Second, mute.step), end(events.CauseReset)))
+		scripts = append(scripts, then(during(100*time.Second, mute.step), end(events.CauseReset)))
 	}
 	feeding(t, append(scripts, then(feed{}.step)), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
 		if a := l.subscribe("AAPL", events.SubscribeBars); !a.OK {

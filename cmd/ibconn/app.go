@@ -135,6 +135,9 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Con
 	if err != nil {
 		return err
 	}
+	if err := a.Consumers.prepare(ctx, apart); err != nil {
+		a.Log.Warn().Err(err).Msg("what consumers keep cannot be opened yet, and is tried again")
+	}
 	runners, err := a.runners(log, data, ledgers, contracts, instance)
 	if err != nil {
 		return err

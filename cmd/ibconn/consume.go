@@ -105,6 +105,25 @@ func (c consumers) run(ctx context.Context, nc *nats.Conn) error {
 	return context.Cause(ctx)
 }
 
+// prepareWithin is how long the bus may take to create what consumers keep.
+const prepareWithin = 5 * time.Second
+
+// prepare creates what consumers keep, if it is not there: to the end, also when ctx
+// ends meanwhile, since a server that is closed while it creates a stream leaves
+// some of it running.
+func (c consumers) prepare(ctx context.Context, nc *nats.Conn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), prepareWithin)
+	defer cancel()
+	var err error
+	if c.Status {
+		_, err = bus.OpenStatuses(ctx, nc)
+	}
+	if c.Incidents && err == nil {
+		_, err = bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
+	}
+	return err
+}
+
 const (
 	beginAgain     = time.Second
 	beginAgainMost = time.Minute

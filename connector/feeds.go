@@ -199,15 +199,15 @@ func (l *loop) quiet(now time.Time) (all []Quiet, look time.Time) {
 	return all, look
 }
 
-// held returns until when IB's rules on real-time bars, tick-by-tick data and history keep
-// subscriptions from being placed that were to be placed now.
+// held returns until when IB's rules on real-time bars, tick-by-tick data and
+// history keep subscriptions from being placed that were to be placed now.
 func (l *loop) held(quiet []Quiet, now time.Time) (held map[string]time.Time) {
 	ledger, passed := l.requests.queries.ledger, l.requests.passedTime
 	if ledger == nil || !placeable(l.state) {
 		return nil
 	}
 	for _, sub := range l.state.Subscriptions {
-		if l.Policy.toPlace(l.state, sub, Woke{Quiet: quiet, Freed: l.feeds.freed}, now) == "" {
+		if sub.Feed.Kind == events.SubscribeQuotes || l.Policy.toPlace(l.state, sub, Woke{Quiet: quiet, Freed: l.feeds.freed}, now) == "" {
 			continue
 		}
 		at := passed

@@ -318,30 +318,45 @@ func TestAClockThatIsSetBackDelaysNoGap(t *testing.T) {
 	})
 }
 
-func TestASubscriptionThatIsCancelledGivesItsPlaceInTheFillingUp(t *testing.T) {
-	f := feed{recalling: func(s *session, m connector.Message) connector.Input {
+// halfAnswered has two subscriptions that lack bars, for the first of which the
+// gateway does not answer.
+func halfAnswered(t *testing.T, f func(l *life, shelf *shelf, gaps func(name string) int)) {
+	t.Helper()
+	mute := feed{recalling: func(s *session, m connector.Message) connector.Input {
 		if m.Request.(connector.HistoricalBars).Contract.ConID == 1001 {
 			return connector.Probed{Attempt: s.number(), Number: 1 << 40} // no answer
 		}
 		return past(s, m, m.Request.(connector.HistoricalBars).Query)
 	}}
-	feeding(t, outage(f), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
+	feeding(t, outage(mute), func(l *life, _ *gateway, _ *memlog.Store, shelf *shelf) {
 		for i := range 2 {
 			a := l.subscribe(fmt.Sprint(1001+i), events.SubscribeBars, func(r *events.Request) { r.Name = fmt.Sprint("bars-", i+1) })
 			if !a.OK {
 				t.Fatalf("subscribe = %+v", a)
 			}
 		}
+		f(l, shelf, func(name string) int {
+			sub, ok := l.State().Subscribed(name)
+			if !ok {
+				t.Fatalf("there is no %s", name)
+			}
+			return len(sub.Gaps)
+		})
+	})
+}
+
+func TestASubscriptionThatIsCancelledGivesItsPlaceInTheFillingUp(t *testing.T) {
+	halfAnswered(t, func(l *life, shelf *shelf, gaps func(name string) int) {
 		pass(90 * time.Second)
-		if sub, _ := l.State().Subscribed("bars-2"); len(sub.Gaps) != 1 {
-			t.Fatalf("the gaps are %+v, want one that waits behind the first", sub.Gaps)
+		if gaps("bars-2") != 1 {
+			t.Fatal("no gap waits behind the first")
 		}
 		if a := l.cancel(events.Request{Subscription: "bars-1"}); !a.OK {
 			t.Fatalf("cancel = %+v", a)
 		}
 		pass(15 * time.Second)
-		if sub, _ := l.State().Subscribed("bars-2"); len(sub.Gaps) != 0 {
-			t.Errorf("its gaps are %+v, want none: the other subscription is cancelled", sub.Gaps)
+		if n := gaps("bars-2"); n != 0 {
+			t.Errorf("it has %d gaps, want none: the other subscription is cancelled", n)
 		}
 		shelf.whole(t, "bars-2", events.RealTimeBar)
 	})
@@ -350,24 +365,10 @@ func TestASubscriptionThatIsCancelledGivesItsPlaceInTheFillingUp(t *testing.T) {
 // A gap that the gateway does not answer for holds up those of others for minutes,
 // and not for as long as it may take.
 func TestAGapThatIsNotAnsweredGivesItsPlaceUp(t *testing.T) {
-	f := feed{recalling: func(s *session, m connector.Message) connector.Input {
-		if m.Request.(connector.HistoricalBars).Contract.ConID == 1001 {
-			return connector.Probed{Attempt: s.number(), Number: 1 << 40} // no answer
-		}
-		return past(s, m, m.Request.(connector.HistoricalBars).Query)
-	}}
-	feeding(t, outage(f), func(l *life, g *gateway, store *memlog.Store, shelf *shelf) {
-		for i := range 2 {
-			a := l.subscribe(fmt.Sprint(1001+i), events.SubscribeBars, func(r *events.Request) { r.Name = fmt.Sprint("bars-", i+1) })
-			if !a.OK {
-				t.Fatalf("subscribe = %+v", a)
-			}
-		}
+	halfAnswered(t, func(_ *life, _ *shelf, gaps func(name string) int) {
 		pass(5 * time.Minute)
-		first, _ := l.State().Subscribed("bars-1")
-		second, _ := l.State().Subscribed("bars-2")
-		if len(first.Gaps) != 1 || len(second.Gaps) != 0 {
-			t.Errorf("the gaps are %+v and %+v, want only the one that nobody answers for", first.Gaps, second.Gaps)
+		if first, second := gaps("bars-1"), gaps("bars-2"); first != 1 || second != 0 {
+			t.Errorf("they have %d and %d gaps, want only the one that nobody answers for", first, second)
 		}
 	})
 }

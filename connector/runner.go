@@ -411,8 +411,8 @@ func (l *loop) take(in Input) error {
 				return err
 			}
 			cause = rec.ID
-			if n, is := in.(Noticed); is && ofSubscription(n.RequestID) && rec.Event.Type() == new(events.CompetingBegan).Type() {
-				l.feeds.behind = append(l.feeds.behind, n) // it ended the request, too
+			if e, is := draft.Event.(*events.CompetingBegan); is && ofSubscription(e.RequestID) {
+				l.feeds.behind = append(l.feeds.behind, in) // it ended the request, too
 			}
 			l.carryOut()
 			if l.running == 0 {

@@ -254,6 +254,25 @@ func (s State) DueBy() time.Time {
 	return time.Time{}
 }
 
+// Slack is how much later than it should a connection's process may say something,
+// for its clock, its turn in the message budget, and the way through the bus.
+const Slack = 10 * time.Second
+
+// StaleAfter is until when the connection's process would have said something more,
+// given when it last did: [Slack] after what is due, or after that word where it
+// came later than was due. Zero where nothing is due. From then on it must be taken
+// for dead.
+func (s State) StaleAfter(lastWord time.Time) time.Time {
+	due := s.DueBy()
+	switch {
+	case due.IsZero():
+		return due
+	case due.Before(lastWord):
+		due = lastWord // whoever just spoke has not seen yet to what is overdue
+	}
+	return due.Add(Slack)
+}
+
 // Farm returns the status of f, or FarmUnknown.
 func (s State) Farm(f Farm) FarmStatus {
 	i, found := slices.BinarySearchFunc(s.Farms, f, compareFarm)

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/consumers/incidents"
 	"ibconn/consumers/metrics"
 	"ibconn/consumers/status"
@@ -207,13 +208,14 @@ func (c consumers) serve(ctx context.Context, nc *nats.Conn) error {
 	if err := registry.Register(m); err != nil {
 		return err
 	}
-	reader := &metrics.Reader{Log: log, Metrics: m}
+	reader := &follow.Reader{Log: log, Ends: m.Ends}
 	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught()}
+	reader.Folds = []follow.Fold{m, site}
 	server := &web.Server{Listen: c.HTTP, Handler: site.Handler(), Listening: c.Serving}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{reader.Run, site.Run, server.Run} {
+	for _, run := range []func(context.Context) error{reader.Run, server.Run} {
 		running.Go(func() {
 			if err := run(ctx); err != nil {
 				fail(err)

@@ -252,6 +252,8 @@ func TestAKeeperTellsOfWhatItCannotDo(t *testing.T) {
 // silent is a log that says nothing but its error.
 type silent struct{ err error }
 
+func (s silent) Last(context.Context) (uint64, error) { return 0, nil }
+
 func (s silent) Read(context.Context, bus.Query) iter.Seq2[bus.Entry, error] {
 	return func(yield func(bus.Entry, error) bool) {
 		if s.err != nil {

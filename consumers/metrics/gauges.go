@@ -9,10 +9,6 @@ import (
 	"ibconn/events"
 )
 
-// OverdueAfter is how much later than it is due the next word of a connection may
-// come before its process is taken for dead.
-const OverdueAfter = 10 * time.Second
-
 // maxFarms is of how many farms a connection has series: IB has some dozens.
 const maxFarms = 100
 
@@ -148,7 +144,7 @@ var (
 
 func (s scrape) connection(c *connection, now time.Time) {
 	state := c.state
-	overdue := c.overdueSince()
+	overdue := c.state.StaleAfter(c.lastAt)
 	oneOf(s, phaseDesc, state.Phase, phases)
 	oneOf(s, conditionDesc, state.Condition, conditions)
 	s.is(overdueDesc, !overdue.IsZero() && now.After(overdue))
@@ -197,14 +193,4 @@ func (s scrape) levels(state events.State) {
 		s.gauge(subscribedDesc, float64(stand[status]), string(status))
 	}
 	s.gauge(openGapsDesc, float64(open))
-}
-
-// overdueSince is from when on the connection's process is taken for dead, if
-// nothing more comes; zero where nothing is due.
-func (c *connection) overdueSince() time.Time {
-	due := c.state.DueBy()
-	if due.IsZero() {
-		return due
-	}
-	return due.Add(OverdueAfter)
 }

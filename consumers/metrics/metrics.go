@@ -3,11 +3,11 @@
 // none.
 //
 // The one idea: [Metrics] is a fold. [Metrics.Add] counts an event and applies it
-// to the connection's state; a scrape reads the counts and the states. [Reader]
-// does that for a log, from its beginning on.
+// to the connection's state; a scrape reads the counts and the states. Package
+// follow feeds it a log, from its beginning on.
 //
 //	m := metrics.New(time.Now)
-//	reader := &metrics.Reader{Log: log, Metrics: m}
+//	reader := &follow.Reader{Log: log, Folds: []follow.Fold{m}, Ends: m.Ends}
 //	go reader.Run(ctx)
 //	registry := prometheus.NewRegistry()
 //	registry.MustRegister(m)
@@ -23,7 +23,7 @@
 //   - Heartbeats expire from the log, so that what is counted of them goes back as far
 //     as they do; to Prometheus that is the reset of a counter.
 //   - A process that died says nothing. Its connection counts as available until it
-//     is overdue ([events.State.DueBy], and [OverdueAfter] later), and what the next process says of the
+//     is overdue ([events.State.StaleAfter]), and what the next process says of the
 //     time between is counted when it says so.
 //   - Heartbeats carry totals of their session, of which what is new is counted. What
 //     a session sends after its last heartbeat is in none.
@@ -31,10 +31,6 @@
 package metrics
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -306,96 +302,8 @@ func (c *connection) code(code int) string {
 
 func seconds(d events.Millis) float64 { return max(d.Duration(), 0).Seconds() }
 
-// Log is what a Reader needs of the log; *[bus.Log] is one.
-type Log interface {
-	Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error]
-	Last(ctx context.Context) (uint64, error)
-}
-
-// Reader feeds the events of a log to metrics. Fill in the fields and call Run
-// once.
-type Reader struct {
-	Log     Log
-	Metrics *Metrics
-
-	once sync.Once
-	read chan struct{} // closed once all is read that there was when Run began
-}
-
-func (r *Reader) init() { r.once.Do(func() { r.read = make(chan struct{}) }) }
-
-// Caught is closed once all is counted that there was when Run began.
-func (r *Reader) Caught() <-chan struct{} {
-	r.init()
-	return r.read
-}
-
-// lookEvery is how often the end of the log is looked at, for the lag.
-const lookEvery = 5 * time.Second
-
-// Run counts all events, and then each new one, until ctx ends, whose cause it
-// returns; or an error when the log cannot be read.
-func (r *Reader) Run(ctx context.Context) error {
-	r.init()
-	err := r.run(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return fmt.Errorf("metrics: %w", err)
-}
-
-func (r *Reader) run(ctx context.Context) error {
-	end, err := r.Log.Last(ctx)
-	if err != nil {
-		return err
-	}
-	r.Metrics.ends(end)
-	looking, stop := context.WithCancel(ctx)
-	var looked sync.WaitGroup
-	defer looked.Wait()
-	defer stop()
-	looked.Go(func() { r.look(looking) })
-	caught := sync.OnceFunc(func() { close(r.read) })
-	if end == 0 {
-		caught()
-	}
-	for e, err := range r.Log.Read(ctx, bus.Query{Follow: true}) {
-		position := e.StreamSeq
-		bad, undecodable := errors.AsType[*bus.UndecodableError](err)
-		switch {
-		case undecodable:
-			position = bad.StreamSeq
-			r.Metrics.Skip(position)
-		case err != nil:
-			return err
-		default:
-			r.Metrics.Add(e)
-		}
-		if position >= end {
-			caught()
-		}
-	}
-	return errors.New("the log ended")
-}
-
-// look keeps the end of the log known. While it cannot be read, the last one
-// stands.
-func (r *Reader) look(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			if end, err := r.Log.Last(ctx); err == nil {
-				r.Metrics.ends(end)
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (m *Metrics) ends(position uint64) {
+// Ends takes where the log ends, for the lag of whoever reads it.
+func (m *Metrics) Ends(position uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.end = position

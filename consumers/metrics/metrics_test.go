@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/consumers/metrics"
 	"ibconn/events"
 )
@@ -308,7 +309,7 @@ func TestACopyThatIsKilledAmidTheLogCountsEachEventOnce(t *testing.T) {
 	for killed := range 5 {
 		m := metrics.New(func() time.Time { return h.at })
 		ctx, kill := context.WithCancelCause(t.Context())
-		reader := &metrics.Reader{Log: cut{log, (killed + 1) * 100, kill}, Metrics: m}
+		reader := &follow.Reader{Log: cut{log, (killed + 1) * 100, kill}, Folds: []follow.Fold{m}}
 		if err := reader.Run(ctx); !errors.Is(err, errKilled) {
 			t.Fatalf("Run = %v, want that it was killed", err)
 		}
@@ -318,7 +319,7 @@ func TestACopyThatIsKilledAmidTheLogCountsEachEventOnce(t *testing.T) {
 	}
 	m := metrics.New(func() time.Time { return h.at })
 	ctx, stop := context.WithCancel(t.Context())
-	reader := &metrics.Reader{Log: log, Metrics: m}
+	reader := &follow.Reader{Log: log, Folds: []follow.Fold{m}}
 	over := make(chan error)
 	go func() { over <- reader.Run(ctx) }()
 	<-reader.Caught()
@@ -478,7 +479,7 @@ func TestAvailabilityIsTheShareOfTheTimeInWhichItWasWanted(t *testing.T) {
 			h.at = h.at.Add(15 * time.Minute)
 		}, "0.75", "0.75"},
 		{"not heard of any more", func(h *history) {
-			h.add("main", 0, &events.SessionOpened{Attempt: 1, NextProbeAt: h.at.Add(30*time.Minute - metrics.OverdueAfter), AnswerBy: h.at.Add(30*time.Minute - metrics.OverdueAfter)})
+			h.add("main", 0, &events.SessionOpened{Attempt: 1, NextProbeAt: h.at.Add(30*time.Minute - events.Slack), AnswerBy: h.at.Add(30*time.Minute - events.Slack)})
 			h.at = h.at.Add(time.Hour)
 		}, "0.5", "0.5"},
 		{"a clock set back", func(h *history) { open(h, 0); lose(h, time.Hour); open(h, -30*time.Minute); h.at = h.at.Add(time.Hour) }, "1", "1"},
@@ -518,7 +519,7 @@ func TestWhatIsNoEventIsSkipped(t *testing.T) {
 	night(h)
 	m := metrics.New(func() time.Time { return h.at })
 	ctx, stop := context.WithCancel(t.Context())
-	reader := &metrics.Reader{Log: scripted{h.all, 7}, Metrics: m}
+	reader := &follow.Reader{Log: scripted{h.all, 7}, Folds: []follow.Fold{m}}
 	over := make(chan error)
 	go func() { over <- reader.Run(ctx) }()
 	<-reader.Caught()
@@ -538,9 +539,12 @@ type scripted struct {
 
 func (s scripted) Last(context.Context) (uint64, error) { return uint64(len(s.all)), nil }
 
-func (s scripted) Read(ctx context.Context, _ bus.Query) iter.Seq2[bus.Entry, error] {
+func (s scripted) Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error] {
 	return func(yield func(bus.Entry, error) bool) {
 		for i, e := range s.all {
+			if e.StreamSeq <= q.After {
+				continue
+			}
 			if i == s.bad {
 				if !yield(bus.Entry{}, &bus.UndecodableError{StreamSeq: e.StreamSeq, Err: errors.New(nuid.Next())}) {
 					return
@@ -549,7 +553,9 @@ func (s scripted) Read(ctx context.Context, _ bus.Query) iter.Seq2[bus.Entry, er
 				return
 			}
 		}
-		<-ctx.Done()
-		yield(bus.Entry{}, context.Cause(ctx))
+		if q.Follow {
+			<-ctx.Done()
+			yield(bus.Entry{}, context.Cause(ctx))
+		}
 	}
 }

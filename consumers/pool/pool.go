@@ -30,14 +30,13 @@ package pool
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"iter"
 	"reflect"
 	"sync"
 	"time"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/events"
 )
 
@@ -83,18 +82,12 @@ func count(is bool) int {
 	return 0
 }
 
-// Log is what a Watcher needs of the log; *[bus.Log] is one.
-type Log interface {
-	Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error]
-	Last(ctx context.Context) (uint64, error)
-}
-
 // Watcher follows the members of one pool. Fill in the fields and call Run
 // once.
 type Watcher struct {
 	Name    events.ConnectionID
 	Members []events.ConnectionID // in the order in which they are shown
-	Log     Log
+	Log     follow.Log
 	// Publish publishes on the bus without waiting for anybody.
 	Publish func(subject string, data []byte) error
 	Version string // the program's, for the answers
@@ -125,14 +118,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	for _, c := range w.Members {
 		f.states[c] = events.NewState(c)
 	}
-	err := f.run(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	err := follow.Run(ctx, follow.Reading{Log: w.Log, Past: kinds, Kinds: kinds, Add: f.add, Caught: f.caught})
+	if ctx.Err() == nil {
+		err = fmt.Errorf("pool %s: %w", w.Name, err)
 	}
-	if err == nil {
-		err = errors.New("the log ended")
-	}
-	return fmt.Errorf("pool %s: %w", w.Name, err)
+	return err
 }
 
 // Handle answers a status command with where the pool stands; there are no
@@ -161,58 +151,30 @@ func (w *Watcher) Handle(ctx context.Context, verb events.Verb, _ events.Request
 type following struct {
 	*Watcher
 	states    map[events.ConnectionID]events.State
+	current   bool         // the past is folded
 	published *events.Pool // nil when the last one could not be published
 }
 
-func (f *following) run(ctx context.Context) error {
-	// Whatever comes after this position comes with Follow, if not before.
-	position, err := f.Log.Last(ctx)
-	if err != nil {
-		return err
-	}
-	for e, err := range f.Log.Read(ctx, bus.Query{Kinds: kinds}) {
-		if ok, err := readable(err); err != nil {
-			return err
-		} else if ok {
-			f.apply(e.Recorded)
-		}
-		position = max(position, e.StreamSeq)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
+func (f *following) caught() error {
 	f.stand()
 	close(f.folded)
 	f.publish()
-	for e, err := range f.Log.Read(ctx, bus.Query{Kinds: kinds, After: position, Follow: true}) {
-		ok, err := readable(err)
-		if err != nil {
-			return err
-		}
-		if ok && f.apply(e.Recorded) {
-			f.stand()
-			f.publish()
-		}
-	}
+	f.current = true
 	return nil
 }
 
-// readable says whether an event came. One that cannot be decoded is left out:
-// the connector puts it on record.
-func readable(err error) (bool, error) {
-	if errors.Is(err, events.ErrMalformed) {
-		return false, nil
+// add takes an event, and publishes what it changed once the past is folded.
+func (f *following) add(e bus.Entry) error {
+	s, member := f.states[e.Connection]
+	if !member {
+		return nil
 	}
-	return err == nil, err
-}
-
-// apply takes an event, and says whether it was a member's.
-func (f *following) apply(r events.Recorded) bool {
-	s, member := f.states[r.Connection]
-	if member {
-		f.states[r.Connection] = s.Apply(r)
+	f.states[e.Connection] = s.Apply(e.Recorded)
+	if f.current {
+		f.stand()
+		f.publish()
 	}
-	return member
+	return nil
 }
 
 func (f *following) stand() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/events"
 )
 
@@ -23,7 +24,7 @@ import (
 // that cannot be decoded are left out. Of what is more than a week ago the
 // heartbeats have expired, and with them what they alone say: as_of and
 // stale_after are then those of the events that last.
-func At(ctx context.Context, log Log, t time.Time) (map[events.ConnectionID]Document, error) {
+func At(ctx context.Context, log follow.Log, t time.Time) (map[events.ConnectionID]Document, error) {
 	var now Fold
 	then := make(map[events.ConnectionID]standing)
 	for e, err := range log.Read(ctx, bus.Query{}) {

@@ -57,8 +57,8 @@ type Document struct {
 	AsOf       time.Time           `json:"as_of"`      // when that event happened, which may be a heartbeat
 	// StaleAfter is until when the connector would have said something more:
 	// answered or missed a heartbeat, ended an attempt, begun the next. It is
-	// [Slack] later than what is due, or than AsOf where that was due before; absent
-	// while nothing is due, which is when the connection is stopped or idle.
+	// [events.Slack] later than what is due, or than AsOf where that was due before;
+	// absent while nothing is due, which is when the connection is stopped or idle.
 	StaleAfter time.Time `json:"stale_after,omitzero"`
 	events.Standing
 	Since time.Time `json:"since,omitzero"` // of the condition; the phase's is in the state
@@ -68,10 +68,6 @@ type Document struct {
 	State         events.State  `json:"state"`
 	Subscriptions Subscriptions `json:"subscriptions"`
 }
-
-// Slack is how much later than it should the connector may say something, for
-// its clock, its turn in the message budget, and the way through the bus.
-const Slack = 10 * time.Second
 
 // Subscriptions are what a connection subscribes to, in short. The command
 // subscriptions tells all of it.

@@ -63,7 +63,7 @@ func (f *Fold) Connections() []events.ConnectionID {
 }
 
 func (s standing) document() Document {
-	d := Document{
+	return Document{
 		Connection:    s.state.Connection,
 		StreamSeq:     s.position,
 		Sequence:      s.state.Sequence,
@@ -73,12 +73,6 @@ func (s standing) document() Document {
 		Since:         s.since,
 		State:         s.state,
 		Subscriptions: inShort(s.state.Subscriptions),
+		StaleAfter:    s.state.StaleAfter(s.asOf),
 	}
-	if at := s.state.DueBy(); !at.IsZero() {
-		if at.Before(s.asOf) {
-			at = s.asOf // it is overdue, and whoever just spoke has not seen to it yet
-		}
-		d.StaleAfter = at.Add(Slack)
-	}
-	return d
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"ibconn/bus"
 	"ibconn/consumers/status"
 	"ibconn/events"
 )
@@ -180,5 +179,3 @@ func TestAPastThatCannotBeReadIsAnError(t *testing.T) {
 		t.Errorf("At() for somebody who is gone = %v, %v, want the cause", all, err)
 	}
 }
-
-var _ status.Log = (*bus.Log)(nil)

@@ -1,12 +1,9 @@
 package status
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -14,14 +11,9 @@ import (
 	"time"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/events"
 )
-
-// Log is what is needed of the log; *[bus.Log] is one.
-type Log interface {
-	Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error]
-	Last(ctx context.Context) (uint64, error)
-}
 
 // Store is where documents are kept; *[bus.Statuses] is one.
 type Store interface {
@@ -45,7 +37,7 @@ const (
 // Keeper keeps the document of every connection of the log in a store. Fill in the
 // fields and call Run once. Several keepers may share a store.
 type Keeper struct {
-	Log   Log
+	Log   follow.Log
 	Store Store
 	// Failed is told, where it is set, when a document could not be written. It is
 	// tried again, or the one that overtook it, and nothing is said of it again
@@ -67,63 +59,39 @@ func (k *Keeper) Skipped() uint64 { return k.skipped.Load() }
 // read, which is an error. What was read by then is still written, where the
 // store takes it within a second.
 func (k *Keeper) Run(ctx context.Context) error {
-	err := k.run(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return fmt.Errorf("status: %w", cmp.Or(err, errors.New("the log ended")))
-}
-
-func (k *Keeper) run(ctx context.Context) error {
 	var f Fold
-	// Whatever comes after this position comes with Follow, if not before.
-	position, err := k.Log.Last(ctx)
-	if err != nil {
-		return err
-	}
-	for e, err := range k.Log.Read(ctx, bus.Query{}) {
-		if ok, err := k.readable(err); err != nil {
-			return err
-		} else if ok {
-			f.Add(e)
-		}
-		position = max(position, e.StreamSeq)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-
 	w := &writing{
 		store: k.Store, failed: k.Failed, news: make(chan struct{}, 1),
 		newest: make(map[events.ConnectionID]standing), pens: make(map[events.ConnectionID]pen),
 	}
-	for _, s := range f.all {
-		w.give(s)
-	}
 	writing, end := context.WithCancel(ctx)
 	var ended sync.WaitGroup
-	ended.Go(func() { w.run(writing) })
 	defer ended.Wait()
 	defer end()
-
-	for e, err := range k.Log.Read(ctx, bus.Query{After: position, Follow: true}) {
-		if ok, err := k.readable(err); err != nil {
-			return err
-		} else if ok {
+	caught := false
+	err := follow.Run(ctx, follow.Reading{
+		Log: k.Log,
+		Add: func(e bus.Entry) error {
 			f.Add(e)
-			w.give(f.all[e.Connection])
-		}
+			if caught {
+				w.give(f.all[e.Connection])
+			}
+			return nil
+		},
+		Skip: func(uint64) { k.skipped.Add(1) },
+		Caught: func() error {
+			caught = true
+			for _, s := range f.all {
+				w.give(s)
+			}
+			ended.Go(func() { w.run(writing) })
+			return nil
+		},
+	})
+	if ctx.Err() == nil {
+		err = fmt.Errorf("status: %w", err)
 	}
-	return nil
-}
-
-// readable says whether an event came.
-func (k *Keeper) readable(err error) (bool, error) {
-	if errors.Is(err, events.ErrMalformed) {
-		k.skipped.Add(1)
-		return false, nil
-	}
-	return err == nil, err
+	return err
 }
 
 // writing is what the goroutine that reads and the one that writes share, and

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/consumers/status"
 	"ibconn/events"
 )
@@ -86,7 +87,7 @@ type keeping struct {
 	ended  chan error
 }
 
-func keep(t *testing.T, log status.Log, s status.Store) *keeping {
+func keep(t *testing.T, log follow.Log, s status.Store) *keeping {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	k := &keeping{cancel: cancel, ended: make(chan error, 1)}
 	k.Keeper = &status.Keeper{Log: log, Store: s, Failed: func(c events.ConnectionID, err error) {

@@ -5,8 +5,9 @@
 // nothing that is not in it. So it may run in the process that keeps the
 // connections, or in any other, in as many copies as are wanted.
 //
-//	site := &web.Site{Log: log, Metrics: registry}
-//	go site.Run(ctx)
+//	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught()}
+//	reader.Folds = append(reader.Folds, site) // a *follow.Reader
+//	go reader.Run(ctx)
 //	server := &web.Server{Listen: "127.0.0.1:8481", Handler: site.Handler()}
 //	err := server.Run(ctx)
 //
@@ -38,7 +39,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"net/http"
 	"slices"
@@ -50,28 +50,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/consumers/status"
 	"ibconn/events"
 )
 
-// Log is what a Site needs of the log; *[bus.Log] is one.
-type Log interface {
-	Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error]
-	Last(ctx context.Context) (uint64, error)
-}
-
-// Site answers requests from what it read of a log. Fill in the fields, and call
-// Run once; requests may come before, and are told that it is not ready.
+// Site answers requests from what it was given of a log: it is a [follow.Fold]. Fill
+// in the fields; requests may come before the log was read, and are told so.
 type Site struct {
-	Log     Log
+	Log     follow.Log          // for the past
 	Metrics prometheus.Gatherer // what /metrics shows
-	// Caught, where it is set, is closed once the metrics have counted what there was
-	// when they began.
-	Caught <-chan struct{}
+	Caught  <-chan struct{}     // closed once all was given that there was at the start
 
 	once sync.Once
 	past chan struct{} // holds a token for each look into the past that may be under way
-	read chan struct{} // closed once all is read that there was when Run began
 
 	mu       sync.Mutex
 	fold     status.Fold
@@ -89,52 +81,26 @@ const (
 
 func (s *Site) init() {
 	s.once.Do(func() {
-		s.read, s.past = make(chan struct{}), make(chan struct{}, pastMost)
+		s.past = make(chan struct{}, pastMost)
 		for range pastMost {
 			s.past <- struct{}{}
 		}
 	})
 }
 
-// Run reads the log from its beginning and follows it until ctx ends, whose cause
-// it returns; or an error when the log cannot be read.
-func (s *Site) Run(ctx context.Context) error {
-	s.init()
-	err := s.run(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return fmt.Errorf("web: %w", err)
+// Add takes the next event.
+func (s *Site) Add(e bus.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fold.Add(e)
+	s.position = e.StreamSeq
 }
 
-func (s *Site) run(ctx context.Context) error {
-	end, err := s.Log.Last(ctx)
-	if err != nil {
-		return err
-	}
-	caught := sync.OnceFunc(func() { close(s.read) })
-	if end == 0 {
-		caught()
-	}
-	for e, err := range s.Log.Read(ctx, bus.Query{Follow: true}) {
-		position := e.StreamSeq
-		bad, undecodable := errors.AsType[*bus.UndecodableError](err)
-		if undecodable {
-			position = bad.StreamSeq
-		} else if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		if !undecodable {
-			s.fold.Add(e)
-		}
-		s.position = position
-		s.mu.Unlock()
-		if position >= end {
-			caught()
-		}
-	}
-	return errors.New("the log ended")
+// Skip takes a position of the log at which there is no event.
+func (s *Site) Skip(position uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.position = position
 }
 
 // Handler answers requests.
@@ -171,13 +137,7 @@ func (s *Site) ready(w http.ResponseWriter, r *http.Request) {
 		found = "it cannot be read: " + err.Error()
 	}
 	checks = append(checks, Check{Name: "log", OK: err == nil, Found: found})
-	s.mu.Lock()
-	position := s.position
-	s.mu.Unlock()
-	checks = append(checks, caughtUp("status", s.read, position))
-	if s.Caught != nil {
-		checks = append(checks, caughtUp("metrics", s.Caught, 0))
-	}
+	checks = append(checks, s.caughtUp())
 	if name := r.URL.Query().Get("connection"); name != "" {
 		d, known := s.document(events.ConnectionID(name))
 		c := Check{Name: "connection " + name, OK: known && d.Phase == events.PhaseReady && !d.Stale(time.Now())}
@@ -199,16 +159,18 @@ func (s *Site) ready(w http.ResponseWriter, r *http.Request) {
 	answer(w, code, a)
 }
 
-func caughtUp(name string, read <-chan struct{}, position uint64) Check {
-	c := Check{Name: name, Found: "what there was at the start is read"}
+func (s *Site) caughtUp() Check {
+	c := Check{Name: "consumers", Found: "what there was at the start is read"}
 	select {
-	case <-read:
+	case <-s.Caught:
 		c.OK = true
 	default:
 		c.Found = "what there was at the start is still being read"
 	}
-	if position > 0 {
-		c.Found += fmt.Sprintf("; it is at %d", position)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.position > 0 {
+		c.Found += fmt.Sprintf("; it is at %d", s.position)
 	}
 	return c
 }
@@ -265,7 +227,7 @@ func (s *Site) status(w http.ResponseWriter, r *http.Request) {
 func (s *Site) documents(ctx context.Context, at time.Time) (map[events.ConnectionID]status.Document, int, error) {
 	if at.IsZero() {
 		select {
-		case <-s.read:
+		case <-s.Caught:
 		default:
 			return nil, http.StatusServiceUnavailable, errors.New("the log is still being read: ask again in a moment")
 		}

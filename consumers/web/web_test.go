@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ibconn/bus"
+	"ibconn/consumers/follow"
 	"ibconn/consumers/web"
 	"ibconn/events"
 )
@@ -91,16 +92,18 @@ func (s *story) opened(c events.ConnectionID, at time.Time) {
 }
 
 // serve runs a site of a log and returns it, with what stops it.
-func serve(t *testing.T, log web.Log) (*httptest.Server, *web.Site) {
+func serve(t *testing.T, log follow.Log) (*httptest.Server, *web.Site) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ibconn_test_total", Help: "A test's."}, func() float64 { return 7 }))
-	site := &web.Site{Log: log, Metrics: registry}
+	reader := &follow.Reader{Log: log}
+	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught()}
+	reader.Folds = append(reader.Folds, site)
 	server := httptest.NewServer(site.Handler())
 	t.Cleanup(server.Close)
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
-	go func() { over <- site.Run(ctx) }()
+	go func() { over <- reader.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-over; !errors.Is(err, context.Canceled) {

@@ -23,7 +23,9 @@ import (
 // The whole log is read, since a clock may have been set back after t. Events
 // that cannot be decoded are left out. Of what is more than a week ago the
 // heartbeats have expired, and with them what they alone say: as_of and
-// stale_after are then those of the events that last.
+// stale_after are then those of the events that last. In one respect it tells more
+// than the connector knew: a process that starts does not read the heartbeats of
+// those before it.
 func At(ctx context.Context, log follow.Log, t time.Time) (map[events.ConnectionID]Document, error) {
 	var now Fold
 	then := make(map[events.ConnectionID]standing)

@@ -92,6 +92,8 @@ func importConfig(maxBytes int64) jetstream.StreamConfig {
 		Discard:     jetstream.DiscardNew,
 		Storage:     jetstream.FileStorage,
 		Replicas:    1,
+		// It can be imported again, and a sync of each message would take hours.
+		PersistMode: jetstream.AsyncPersistMode,
 		MaxBytes:    maxBytes,
 		MaxMsgSize:  events.MaxSize,
 		Duplicates:  dedupWindow,

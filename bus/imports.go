@@ -166,14 +166,15 @@ func (m *Import) add(ctx context.Context, s Stored) error {
 	msg.Header.Set(headerLogPosition, strconv.FormatUint(s.StreamSeq, 10))
 	if !m.began {
 		// Of two that begin at once, one is refused here.
-		if _, err := m.imports.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(0, events.ImportSubject(m.name, "*"))); err != nil {
-			if err = refusal(err); errors.Is(err, errContested) {
-				return ErrNameTaken
-			}
-			return err
+		_, err := m.imports.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(0, events.ImportSubject(m.name, "*")))
+		if err != nil {
+			err = refusal(err)
 		}
-		m.began = true
-		return nil
+		if errors.Is(err, errContested) {
+			return ErrNameTaken
+		}
+		m.began = true // it may have been stored, whatever the error
+		return err
 	}
 	if len(m.acks) == importAhead {
 		if err := m.settle(ctx); err != nil {

@@ -39,6 +39,9 @@ func (i *importCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	from, imported, out, err := i.run(ctx, c, file, name)
+	if errors.Is(err, bus.ErrFull) {
+		err = fmt.Errorf("there is not enough room for it in %s: read the file itself, with --file, or make the stream larger (%w)", events.ImportStream, err)
+	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		return undone(ctx, err, "nothing of it is left on the bus")
 	}

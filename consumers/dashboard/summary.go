@@ -133,6 +133,7 @@ func sessionNote(s events.State) string {
 	switch {
 	case s.Gateway.Login.Level != "":
 		return "somebody must look at the gateway"
+	case s.Phase == events.PhaseReady:
 	case s.Breaker.Open:
 		return fmt.Sprintf("after %d failures in a row", s.Failures)
 	case s.Failures > 1:
@@ -162,6 +163,14 @@ func (sum *summary) addFarms(s events.State) {
 
 func farmName(f events.Farm) string {
 	kind := strings.ReplaceAll(string(f.Kind), "_", " ")
+	switch f.Kind {
+	case events.FarmMarketData:
+		kind = "market"
+	case events.FarmHistorical:
+		kind = "history"
+	case events.FarmSecDef:
+		kind = "definitions"
+	}
 	if f.Name == "" {
 		return short(kind)
 	}

@@ -81,6 +81,7 @@ const drawLanes = later(async () => {
   if (asked.connection !== view.connection || asked.span !== view.span || asked.end !== view.end) { drawLanes(); return; }
   const at = now();
   lanes.show({ ...t, now: Math.min(at, view.end || at), connection: view.connection });
+  if (!performance.getEntriesByName("ibconn-drawn").length) performance.mark("ibconn-drawn");
   say($("range"), `${full(t.from)} to ${view.end ? full(t.to) : "now"}`);
 }, 60);
 

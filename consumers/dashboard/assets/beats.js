@@ -79,6 +79,9 @@ export function show(pulse, connection, span) {
   key = next;
   plot = new uPlot(options(width, span), data, $("beats"));
   plot.setScale("x", { min: pulse.from / 1000, max: pulse.to / 1000 });
+  const canvas = plot.root.querySelector("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-labelledby", "beats-title beats-words");
 }
 
 export function retheme() { plot?.redraw(); }

@@ -190,6 +190,7 @@ func TestThePageCanBeReadAndUsed(t *testing.T) {
 	}
 	for _, dark := range []bool{false, true} {
 		tab.Dark(dark)
+		tab.Shot(map[bool]string{false: "several-light", true: "several-dark"}[dark])
 		if all := browser.Eval[[]string](tab, contrasts); len(all) > 0 {
 			t.Errorf("dark %v: too faint: %q", dark, all)
 		}

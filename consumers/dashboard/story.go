@@ -96,7 +96,7 @@ func sentences(i incidents.Incident) []string {
 	if i.Worst == events.ConditionDown {
 		how = "was down"
 	}
-	add(i.Open(), "%s is not healthy: for %v as of its last event.", i.Connection, lasted)
+	add(i.Open(), "%s has not been healthy for %v, as of its last event.", i.Connection, lasted)
 	add(!i.Open(), "%s %s, and that was over after %v.", i.Connection, how, lasted)
 	add(true, "It began with this: %s. Fault: %s.", strings.TrimRight(i.Root.Words, ". "), faultOf(i.Attribution))
 	add(i.Window != "", "It fell into the maintenance window %s.", short(i.Window))

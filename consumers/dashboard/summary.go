@@ -169,7 +169,7 @@ func farmName(f events.Farm) string {
 	case events.FarmHistorical:
 		kind = "history"
 	case events.FarmSecDef:
-		kind = "definitions"
+		kind = "sec def"
 	}
 	if f.Name == "" {
 		return short(kind)
@@ -187,6 +187,10 @@ func (sum *summary) addData(s events.State) {
 	case dataLive:
 		sum.Data.Word = fmt.Sprintf("%d live", total)
 	default:
+		if count == total {
+			sum.Data.Word = fmt.Sprintf("%d %s", total, dataWords[worst].Word)
+			break
+		}
 		sum.Data.Word = fmt.Sprintf("%d of %d %s", count, total, dataWords[worst].Word)
 	}
 	for _, sub := range s.Subscriptions {

@@ -39,9 +39,9 @@ function options(width, span) {
     ],
     series: [
       { label: "at", value: (u, s) => (s === null ? "–" : span === "hour" ? clock(s * 1e3) : `${day(s * 1e3)} ${hourMinute(s * 1e3)}`) },
-      { label: "most", stroke: () => css("--beat-soft"), width: 1, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },
-      { label: "mean", stroke: () => css("--beat"), width: 1.75, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },
-      { label: "least", stroke: () => css("--beat-soft"), width: 1, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },
+      { label: "slowest", stroke: () => css("--beat-soft"), width: 1, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },
+      { label: "mean", stroke: () => css("--beat"), width: 1.75, points: { show: (u, n, from, to) => to - from < 40, size: 4 }, value: (u, v) => (v === null ? "–" : trip(v)) },
+      { label: "fastest", stroke: () => css("--beat-soft"), width: 1, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },
     ],
     bands: [{ series: [1, 3], fill: () => css("--beat-fill") }],
     hooks: { draw: [missed] },

@@ -1,5 +1,5 @@
 // The list of connections, and what there is to say of the one that is selected.
-import { $, ago, chip, h, lasting, moment, plural, put, say, trip } from "./words.js";
+import { $, ago, chip, h, moment, plural, put, say, trip } from "./words.js";
 
 const gravity = { bad: 0, gone: 1, warn: 2, busy: 3, off: 4, good: 5, "": 6 };
 const items = new Map();
@@ -82,7 +82,7 @@ export function details(c, now, commands, handlers) {
   if (c.data_list.length) fact("not live", h("span", { class: "chips" }, ...c.data_list.map((s) => chip(s.tone, s.name, s.word + (s.note ? `: ${s.note}` : ""))), c.data_more ? `and ${c.data_more} more` : ""));
   if (c.gaps) fact("gaps", `${plural(c.gaps, "stretch")} without bars to be filled`.replace("stretchs", "stretches"));
   if (c.heartbeat.at) fact("heartbeat", `answered ${ago(now - c.heartbeat.at)} ago in ${trip(c.heartbeat.trip_ms)}, gateway's clock ${c.heartbeat.skew_ms >= 0 ? "+" : "−"}${(Math.abs(c.heartbeat.skew_ms) / 1000).toFixed(1)} s from ours`);
-  if (c.ending.at) fact("last end", `${lasting(now - c.ending.at)} ago: ${c.ending.words}`);
+  if (c.ending.at) fact("last end", `${ago(now - c.ending.at)} ago: ${c.ending.words}`);
   fact("so far", [plural(c.counts.sessions, "session"), `${c.counts.losses} lost`, plural(c.counts.attempts, "attempt"), `${c.counts.failures} failed`, plural(c.counts.errors, "error")].join(", "));
   if (c.pending.length) fact("under way", c.pending.join(", "));
   const buttons = commands.length ? h("div", { class: "buttons" }, ...commands.map((v) => h("button", { type: "button", "data-verb": v }, `${v[0].toUpperCase()}${v.slice(1)}…`))) : "";

@@ -137,8 +137,9 @@ function lane(ctx, l, top, width) {
     const from = Math.max(x(s.from, width), 0), to = Math.min(x(s.to, width), width);
     // What is bad is seen however short it was.
     const least = ["bad", "warn", "gone"].includes(s.tone) ? 2.5 : 1;
-    return { ...s, x: from, w: Math.max(to - from, least) };
-  }).filter((s) => s.tone && s.x < width);
+    const w = Math.max(to - from, least);
+    return { ...s, x: Math.min(from, width - w), w };
+  }).filter((s) => s.tone);
   rects.sort((a, b) => order.indexOf(a.tone) - order.indexOf(b.tone));
   for (const s of rects) {
     ctx.fillStyle = s.tone === "good" ? css("--lane-good") : pattern(ctx, s.tone);
@@ -148,7 +149,7 @@ function lane(ctx, l, top, width) {
     const room = s.w - 8, text = l.kind === "incidents" ? s.incident : s.word + (s.count > 1 ? ` ${s.count}` : "");
     if (s.tone === "good" || room < 30) continue;
     const w = ctx.measureText(text).width;
-    if (w > room) continue;
+    if (w > room - 18) continue;
     ctx.fillStyle = css("--surface");
     ctx.fillRect(s.x + 3, y + 1.5, w + 6, bar - 3);
     ctx.fillStyle = css("--ink");

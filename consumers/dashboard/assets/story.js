@@ -10,7 +10,7 @@ export function list(listing, connection, now) {
   const recent = all.filter((i) => i.open || i.closed_at > now - 7 * 86400e3).length;
   say($("incidents-more"), all.length ? (recent ? `${recent} in the last week` : "none in the last week: a quiet week") : "");
   put($("incidents"), ...all.map((i) => h("li", {},
-    h("a", { class: `incident ${i.open ? "open" : ""}`, href: `/incident/${encodeURIComponent(i.id)}`, "data-incident": i.id },
+    h("a", { class: `incident ${i.open ? `open ${i.worst.tone}` : ""}`, href: `/incident/${encodeURIComponent(i.id)}`, "data-incident": i.id },
       h("span", { class: "when" }, moment(i.opened_at, now)),
       chip(i.open ? i.worst.tone : "", i.open ? `open, ${i.worst.word}` : `${i.worst.word}, over`),
       h("span", { class: "lasted" }, lasting((i.open ? now : i.closed_at) - i.opened_at)),

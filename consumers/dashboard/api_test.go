@@ -17,11 +17,8 @@ import (
 
 	"ibconn/bus"
 	"ibconn/consumers/dashboard"
-	"ibconn/consumers/follow"
 	"ibconn/events"
 )
-
-var _ follow.Fold = (*dashboard.Model)(nil)
 
 // line is an event as the page gets it.
 type line struct {

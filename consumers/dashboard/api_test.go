@@ -353,7 +353,7 @@ func TestACommandIsTakenFromThePageAlone(t *testing.T) {
 		{"a form", "reconnect", main, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, http.StatusUnsupportedMediaType, "application/json"},
 		{"no JSON", "reconnect", "reconnect!", nil, http.StatusBadRequest, "not readable"},
 		{"too much", "reconnect", `{"reason":"` + strings.Repeat("x", 10_000) + `"}`, nil, http.StatusBadRequest, "not readable"},
-		{"a misspelt field", "reconnect", `{"conection":"main","id":"x"}`, nil, http.StatusBadRequest, "conection"},
+		{"a field that there is not", "reconnect", `{"whom":"main","id":"x"}`, nil, http.StatusBadRequest, "whom"},
 		{"no connection", "reconnect", `{"id":"x"}`, nil, http.StatusBadRequest, "want the name"},
 		{"a subject", "reconnect", `{"connection":"a.b","id":"x"}`, nil, http.StatusBadRequest, "want the name"},
 		{"no id", "reconnect", `{"connection":"main"}`, nil, http.StatusBadRequest, "not done twice"},

@@ -1,7 +1,6 @@
 package dashboard_test
 
 import (
-	"context"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -71,13 +70,6 @@ func TestAWeekOfThirtyTwoConnectionsIsShownAtOnce(t *testing.T) {
 	tab.Until("the details", `!document.getElementById("details").hidden && document.querySelector(".u-over")`)
 	tab.Until("the heartbeats", `document.getElementById("beats-words").textContent.includes("median")`)
 	tab.Shot("week-dark")
-}
-
-// soon is a context that ends with a test, or after a while.
-func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // hostile is what a gateway may say.
@@ -217,8 +209,31 @@ func TestThePageCanBeReadAndUsed(t *testing.T) {
 	tab.Press(kb.ArrowLeft)
 	tab.Until("what was so then", `document.getElementById("readout").textContent.includes("session:")`)
 
+	// What is shown anew each second keeps the focus.
+	clock := browser.Eval[string](tab, `(window.link = document.querySelector("#incidents a"), window.link.focus(), document.getElementById("stream").textContent)`)
+	tab.Until("a second later", fmt.Sprintf(`document.getElementById("stream").textContent !== %q`, clock))
+	if !browser.Eval[bool](tab, `document.activeElement === window.link && window.link.isConnected`) {
+		t.Error("a link that had the focus lost it within a second")
+	}
+
 	// The filters hold for what is listed, and stand in the address.
 	browser.Eval[int](tab, `(document.getElementById("f-text").focus(), 0)`)
 	tab.Press("session open")
 	tab.Until("the filtered events", `location.search.includes("q=session+open") && [...document.querySelectorAll("#lines .text")].every(e => e.textContent.includes("session open"))`)
+}
+
+func TestThePageSaysThatTheLogIsStillBeingRead(t *testing.T) {
+	tab := browser.Open(t).Tab(t)
+	now := time.Now().UTC()
+	w := newTale(true)
+	l := w.life("main", 1)
+	l.begin(now.Add(-48 * time.Hour))
+	l.tell("main", now.Add(-47*time.Hour), &events.DialFailed{Attempt: 1, Stage: events.PhaseDialing, Cause: events.CauseRefused, Failures: 1, RetryAt: now.Add(-47 * time.Hour)})
+	caught := make(chan struct{})
+	url := serve(t, &dashboard.Page{Model: w.model, Log: w, Caught: caught})
+	tab.Go(url + "/")
+	tab.Until("that it is not up to date", `document.getElementById("banner").textContent.includes("still being read") && document.body.classList.contains("old")`)
+	l.beats(l.open(now.Add(-time.Minute)), now, 15*time.Second)
+	close(caught)
+	tab.Until("how it is", `document.getElementById("banner").hidden && document.querySelector("#rows .condition").textContent.includes("healthy") && !document.body.classList.contains("old")`)
 }

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"math/rand/v2"
 	"sync"
-	"testing"
 	"time"
 
 	"ibconn/bus"
@@ -215,12 +214,5 @@ func (l *life) aWeek(now time.Time) {
 				l.place(at, s)
 			}
 		}
-	}
-}
-
-func quiet(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

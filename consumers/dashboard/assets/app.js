@@ -1,6 +1,6 @@
 // The page of ibconn: what it shows is in its address, and what it knows comes from
 // /api. It never shows old as new: when nothing comes, it says so and since when.
-import { $, ago, clock, full, isUTC, moment, put, say, setUTC, signs, zoneName, h } from "./words.js";
+import { $, clock, full, isUTC, moment, put, say, setUTC, signs, zoneName, h } from "./words.js";
 import * as beats from "./beats.js";
 import * as connections from "./connections.js";
 import * as events from "./events.js";
@@ -76,13 +76,13 @@ function later(what, wait) {
 function failed() { if (state === "live") setState("broken"); }
 
 const drawLanes = later(async () => {
-  const asked = { connection: view.connection, span: view.span, end: view.end, pieces: Math.min(Math.max(Math.round($("lanes").clientWidth / 2), 100), 1200) };
+  const asked = { connection: view.connection, span: view.span, end: view.end, limit: 500, pieces: Math.min(Math.max(Math.round($("lanes").clientWidth / 2), 100), 1200) };
   const t = await ask(`/api/timeline?${params(asked)}`);
   if (asked.connection !== view.connection || asked.span !== view.span || asked.end !== view.end) { drawLanes(); return; }
   const at = now();
   lanes.show({ ...t, now: Math.min(at, view.end || at), connection: view.connection });
   if (!performance.getEntriesByName("ibconn-drawn").length) performance.mark("ibconn-drawn");
-  say($("range"), `${full(t.from)} to ${view.end ? full(t.to) : "now"}`);
+  say($("range"), `${full(t.from)} to ${view.end ? full(t.to) : "now"}${t.more ? `; ${t.more} older incidents are not drawn` : ""}`);
 }, 60);
 
 const drawBeats = later(async () => {
@@ -128,6 +128,10 @@ async function news(n) {
   reading = Boolean(n.reading);
   if (n.reset || (was && !reading)) {
     try { await lookAll(); } catch (e) { failed(e); }
+    return;
+  }
+  if (reading) { // what comes now was long ago
+    render();
     return;
   }
   let moved = false;
@@ -180,10 +184,10 @@ function renderState(at) {
   const words = { connecting: ["busy", "Connecting"], live: ["good", `Live · ${clock(at)}`], broken: ["bad", "No word"], paused: ["off", "Paused"] }[state];
   pill.className = `stream ${words[0]}`;
   put(pill, h("span", { class: "sign", "aria-hidden": "true" }, signs[words[0]]), " ", h("span", { class: "text" }, words[1]));
-  document.body.classList.toggle("old", state === "broken" || state === "paused");
+  document.body.classList.toggle("old", state === "broken" || state === "paused" || reading);
   const banner = $("banner");
   let text = "";
-  if (state === "broken") text = `No word from ibconn since ${moment(lastNews, Date.now())}, ${ago(Date.now() + ahead - lastNews)} ago. What is shown was so then, and may not be so now. Trying again.`;
+  if (state === "broken") text = `No word from ibconn since ${moment(lastNews, Date.now())}. What is shown was so then, and may not be so now. Trying again.`;
   else if (state === "paused") text = "Paused, as nobody looked.";
   else if (reading && state === "live") text = "The log is still being read: what is shown is not up to date yet.";
   banner.hidden = !text;

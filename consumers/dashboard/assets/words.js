@@ -90,10 +90,23 @@ export function chip(tone, text, more) {
 
 export const $ = (id) => document.getElementById(id);
 
-// put replaces what is in an element, unless it would be the same again.
-export function put(e, ...children) {
-  const next = h("div", {}, ...children);
-  if (e.innerHTML !== next.innerHTML) e.replaceChildren(...next.childNodes);
+// put makes something the content of an element. What is there already stays as it is,
+// so that it keeps the focus and what is selected in it.
+export function put(e, ...children) { become(e, h("div", {}, ...children)); }
+
+function become(e, next) {
+  const old = [...e.childNodes], wanted = [...next.childNodes];
+  wanted.forEach((n, i) => {
+    const o = old[i];
+    if (!o) e.append(n);
+    else if (o.nodeName !== n.nodeName) o.replaceWith(n);
+    else if (o.nodeType === Node.TEXT_NODE) { if (o.data !== n.data) o.data = n.data; } else {
+      for (const a of [...o.attributes]) if (!n.hasAttribute(a.name)) o.removeAttribute(a.name);
+      for (const a of n.attributes) if (o.getAttribute(a.name) !== a.value) o.setAttribute(a.name, a.value);
+      become(o, n);
+    }
+  });
+  for (const o of old.slice(wanted.length)) o.remove();
 }
 
 export function say(e, text) {

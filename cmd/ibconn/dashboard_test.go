@@ -84,14 +84,20 @@ func TestTheDashboardShowsAGatewayDieAndWhatCameOfIt(t *testing.T) {
 func TestTheDashboardSaysWhenNobodyTellsItAnything(t *testing.T) {
 	tab := browser.Open(t).Tab(t, "net::ERR_")
 	gw := gateway.Start(t, simulated)
-	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
+	dir := t.TempDir()
+	p := startRun(t, runArgs(dir, gw.Addr()))
 	base := p.out.find(t, httpLine)
 	p.ready()
 	tab.Go(base + "/")
 	tab.Until("a healthy connection", shows("healthy"))
+	tab.Until("its events", `document.querySelectorAll("#lines .line").length > 5`)
+	browser.Eval[int](tab, `(window.stays = 1)`)
 	p.stop()
 	tab.Until("that no word comes", `!document.getElementById("banner").hidden && document.getElementById("banner").textContent.includes("No word from ibconn since") && document.body.classList.contains("old")`)
 	tab.Shot("no-word")
+	again := startRun(t, runArgs(dir, gw.Addr(), "--http", strings.TrimPrefix(base, "http://")))
+	again.out.find(t, httpLine)
+	tab.Until("that it is told again", `window.stays === 1 && document.getElementById("banner").hidden && document.getElementById("details").textContent.includes("2 sessions") && `+shows("healthy"))
 }
 
 // post sends a command over HTTP.

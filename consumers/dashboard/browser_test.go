@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"fmt"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +65,23 @@ func TestAWeekOfThirtyTwoConnectionsIsShownAtOnce(t *testing.T) {
 		await new Promise(requestAnimationFrame); return performance.now() - t; })()`)
 	t.Logf("a click on another span is painted after %.0f ms", took)
 	tab.Shot("week-light")
+
+	// All of them at once have something to tell.
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		for n := range 2000 {
+			l := w.life(events.ConnectionID(fmt.Sprintf("feed-%d", 20+n%32)), uint64(n))
+			l.attempt = l.state(l.name).Attempt.Number
+			l.beats(now, now.Add(31*time.Second), 15*time.Second)
+			l.tell(l.name, now, &events.GatewayReported{Attempt: l.attempt, RequestID: -1, Code: 2000 + n, Message: "again"})
+		}
+		w.tell("main", now, &events.GatewayReported{Attempt: 1, RequestID: -1, Code: 1, Message: "that is all"})
+	})
+	live := browser.Eval[[]float64](tab, `(async () => { const t = performance.now(); let last = t, most = 0;
+		while (!document.getElementById("lines").textContent.includes("that is all")) { await new Promise(requestAnimationFrame); const at = performance.now(); most = Math.max(most, at - last); last = at; }
+		return [last - t, most]; })()`)
+	telling.Wait()
+	t.Logf("6000 events are shown after %.0f ms, and meanwhile a frame took %.0f ms at most", live[0], live[1])
 	tab.Dark(true)
 	tab.Click("[data-span='week']")
 	tab.Click("#rows button")

@@ -121,6 +121,8 @@ function drawAll() { drawLanes(); drawBeats(); listIncidents(); listEvents(); }
 
 const shape = (c) => c && JSON.stringify([c.condition, c.session.word, c.link.word, c.farms.word, c.farm_list.map((f) => f.word), c.data.word, c.incidents.length]);
 
+const open = (c) => (c?.incidents ?? []).map((i) => i.id).join();
+
 async function news(n) {
   ahead = n.now - Date.now();
   lastNews = n.now;
@@ -135,18 +137,21 @@ async function news(n) {
     return;
   }
   let moved = false;
+  const incidents = new Set(n.incidents);
   for (const c of n.connections ?? []) {
     const before = all.get(c.connection);
     const changed = shape(before) !== shape(c);
     moved ||= changed;
     if (changed) announce(before, c);
+    // One that is over is told as closed only when it stays so.
+    if (open(before) !== open(c)) incidents.add(c.connection);
     all.set(c.connection, c);
     if (!before && !picked && all.size === 1) { view.connection = c.connection; drawAll(); }
     else if (!before && !picked && all.size === 2) { view.connection = ""; drawAll(); }
   }
   if (n.more) listEvents();
   else if (n.lines?.length) events.add(n.lines);
-  if (n.incidents?.length) { listIncidents(); drawLanes(); if (view.incident && n.incidents.includes(view.incident.replace(/-\d+$/, ""))) story.open(view.incident); }
+  if (incidents.size) { listIncidents(); drawLanes(); if (view.incident && incidents.has(view.incident.replace(/-\d+$/, ""))) story.open(view.incident).catch(failed); }
   if (moved && !view.end) drawLanes();
   render();
 }
@@ -168,7 +173,7 @@ function setState(next) {
 
 function render() {
   const at = now();
-  connections.show(all, at, view.connection, $("only").checked, { select });
+  connections.show(all, at, view.connection, $("only").checked, state === "broken" || state === "paused" || reading, { select });
   connections.details(all.get(view.connection), at, commands);
   events.choices([...all.keys()].sort(), filter());
   renderState(at);

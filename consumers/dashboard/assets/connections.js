@@ -11,7 +11,7 @@ export function seen(c, now) {
   return stale ? { tone: "gone", word: "not heard of", since: c.as_of, stale } : { ...c.condition, since: c.since, stale };
 }
 
-export function show(all, now, selected, only, handlers) {
+export function show(all, now, selected, only, old, handlers) {
   const list = $("rows");
   const sorted = [...all.values()].map((c) => ({ c, is: seen(c, now) }))
     .sort((a, b) => gravity[a.is.tone] - gravity[b.is.tone] || a.c.connection.localeCompare(b.c.connection, undefined, { numeric: true }));
@@ -38,7 +38,7 @@ export function show(all, now, selected, only, handlers) {
   say($("rows-empty"), all.size ? `All ${all.size} connections are healthy.` : "There is no connection yet. It appears here as soon as a run has written its first event.");
   const by = new Map();
   for (const { is } of sorted) by.set(is.word, (by.get(is.word) ?? 0) + 1);
-  say($("tally"), all.size ? `${plural(all.size, "connection")}: ${[...by].map(([w, n]) => `${n} ${w}`).join(", ")}` : "");
+  say($("tally"), all.size ? `${old ? "then: " : ""}${plural(all.size, "connection")}: ${[...by].map(([w, n]) => `${n} ${w}`).join(", ")}` : "");
 }
 
 function cells(c, is, now) {

@@ -70,8 +70,15 @@ var (
 		{"nothing known", toneNone}, {"healthy", toneGood}, {"stopped", toneOff}, {"degraded", toneWarn}, {"down", toneBad}, {"not heard of", toneGone},
 	}
 	sessionWords = []word{
-		{"nothing known", toneNone}, {"ready", toneGood}, {"stopped", toneOff}, {"dialing", toneBusy}, {"greeting", toneBusy}, {"stale", toneWarn},
-		{"waiting", toneBad}, {"breaker open", toneBad}, {"not heard of", toneGone},
+		{"nothing known", toneNone},
+		{"ready", toneGood},
+		{"stopped", toneOff},
+		{"dialing", toneBusy},
+		{"greeting", toneBusy},
+		{"stale", toneWarn},
+		{"waiting", toneBad},
+		{"breaker open", toneBad},
+		{"not heard of", toneGone},
 	}
 	linkWords = []word{{"unknown", toneNone}, {"up", toneGood}, {"unproven", toneBusy}, {"down", toneBad}}
 	farmWords = []word{{"unknown", toneNone}, {"up", toneGood}, {"idle", toneGood}, {"connecting", toneBusy}, {"down", toneBad}}

@@ -215,7 +215,7 @@ func (c consumers) serve(ctx context.Context, nc *nats.Conn) error {
 		return err
 	}
 	reader := &follow.Reader{Log: log, Ends: m.Ends}
-	page := &dashboard.Page{Model: new(dashboard.Model), Log: log, Caught: reader.Caught()}
+	page := &dashboard.Page{Model: &dashboard.Model{Settle: c.Settle}, Log: log, Caught: reader.Caught()}
 	if c.HTTPCommands {
 		page.Command = func(ctx context.Context, name events.ConnectionID, v events.Verb, r events.Request) (events.Answer, error) {
 			return bus.Ask(ctx, nc, name, v, r)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -29,7 +30,7 @@ func TestTheDashboardShowsAGatewayDieAndWhatCameOfIt(t *testing.T) {
 
 	tab := chrome.Tab(t)
 	tab.Size(1440, 1500, false)
-	tab.Go(base + "/")
+	tab.Go(base + "/?span=minutes")
 	tab.Until("a healthy connection", shows("healthy")+` && document.querySelector("#rows .session").textContent.includes("ready") && document.querySelector("#stream").textContent.includes("Live")`)
 	tab.Until("no incident", `document.getElementById("incidents-empty").textContent.includes("quiet")`)
 	tab.Until("heartbeats", `document.getElementById("beats-words").textContent.includes("median")`)
@@ -98,6 +99,34 @@ func TestTheDashboardSaysWhenNobodyTellsItAnything(t *testing.T) {
 	again := startRun(t, runArgs(dir, gw.Addr(), "--http", strings.TrimPrefix(base, "http://")))
 	again.out.find(t, httpLine)
 	tab.Until("that it is told again", `window.stays === 1 && document.getElementById("banner").hidden && document.getElementById("details").textContent.includes("2 sessions") && `+shows("healthy"))
+}
+
+func TestTheDashboardIsServedElsewhere(t *testing.T) {
+	noLeaks(t)
+	gw := gateway.Start(t, simulated)
+	p := startRun(t, runArgs(t.TempDir(), gw.Addr()))
+	p.ready()
+	ctx, stop := context.WithCancel(t.Context())
+	var out, errors output
+	ended := make(chan int, 1)
+	go func() {
+		ended <- execute(ctx, []string{"consume", "dashboard", "--nats", p.url, "--http", "127.0.0.1:0"}, console{Out: &out, Err: &errors})
+	}()
+	url := out.find(t, `the dashboard at (http://\S+)/`)
+	within(t, "the connection, ready", func() bool {
+		_, body := fetch(t, url+"/api/overview")
+		return containsAll(body, `"connection":"main"`, `"word":"ready"`, `"reading":false`)
+	})
+	if code, body := fetch(t, url+"/"); code != http.StatusOK || !strings.Contains(body, "<title>ibconn</title>") {
+		t.Errorf("the page is %d, %.100s", code, body)
+	}
+	if _, body := fetch(t, url+"/api/events?limit=500"); strings.Contains(body, account) || !strings.Contains(body, "session open") {
+		t.Errorf("the events are %s", body)
+	}
+	stop()
+	if exit := <-ended; exit != exitDone {
+		t.Errorf("it ends with %d, %q", exit, errors.String())
+	}
 }
 
 // post sends a command over HTTP.

@@ -242,7 +242,7 @@ func TestWhatCannotBeAnsweredSaysWhy(t *testing.T) {
 		path, want string
 		code       int
 	}{
-		{h, "/api/timeline?span=year", "want hour, day or week", http.StatusBadRequest},
+		{h, "/api/timeline?span=year", "want minutes, hour, day or week", http.StatusBadRequest},
 		{h, "/api/timeline?pieces=100000", "want a number from 10 to 1200", http.StatusBadRequest},
 		{h, "/api/timeline?end=yesterday", "end=", http.StatusBadRequest},
 		{h, "/api/timeline?connection=" + strings.Repeat("x", 5000), "want 1 to 32", http.StatusBadRequest},

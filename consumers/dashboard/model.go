@@ -100,6 +100,9 @@ func (r *ring) newest(most int) []*line { return r.all[max(len(r.all)-most, 0):]
 // Model is what the page shows. The zero Model has seen no event. Add and Skip are
 // called by one goroutine, everything else may be by any.
 type Model struct {
+	// Settle is what [incidents.Fold] has it for.
+	Settle time.Duration
+
 	mu          sync.Mutex
 	connections map[events.ConnectionID]*connection
 	more        map[events.ConnectionID]struct{} // of which nothing is kept
@@ -168,7 +171,7 @@ func (m *Model) begin(name events.ConnectionID) *connection {
 		}
 		return nil
 	}
-	c := &connection{name: name, state: events.NewState(name), farm: make(map[events.Farm]*lane), spans: make(map[string]span)}
+	c := &connection{name: name, state: events.NewState(name), farm: make(map[events.Farm]*lane), spans: make(map[string]span), fold: incidents.Fold{Settle: m.Settle}}
 	m.connections[name] = c
 	return c
 }

@@ -36,7 +36,7 @@ const (
 )
 
 // spans are what a page shows.
-var spans = map[string]time.Duration{"hour": time.Hour, "day": 24 * time.Hour, "week": week}
+var spans = map[string]time.Duration{"minutes": 10 * time.Minute, "hour": time.Hour, "day": 24 * time.Hour, "week": week}
 
 // parse reads what a request asks for. An error says what is wrong with it.
 func parse(v url.Values, now time.Time) (query, error) {
@@ -52,7 +52,7 @@ func parse(v url.Values, now time.Time) (query, error) {
 	}
 	span, ok := spans[name]
 	if !ok {
-		return q, fmt.Errorf("span=%.40q: want hour, day or week", name)
+		return q, fmt.Errorf("span=%.40q: want minutes, hour, day or week", name)
 	}
 	var errs []error
 	end := number(v, "end", now.UnixMilli(), 0, now.UnixMilli()+int64(week/time.Millisecond), &errs)

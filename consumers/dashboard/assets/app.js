@@ -8,8 +8,8 @@ import * as lanes from "./lanes.js";
 import * as story from "./story.js";
 import * as stream from "./stream.js";
 
-const spans = { hour: 3600e3, day: 86400e3, week: 7 * 86400e3 };
-const refreshEvery = { hour: 5000, day: 60e3, week: 300e3 };
+const spans = { minutes: 600e3, hour: 3600e3, day: 86400e3, week: 7 * 86400e3 };
+const refreshEvery = { minutes: 1000, hour: 5000, day: 60e3, week: 300e3 };
 
 const all = new Map(); // the connections by name
 let commands = [], reading = true, more = 0;

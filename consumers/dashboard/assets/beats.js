@@ -34,11 +34,11 @@ function options(width, span) {
     cursor: { y: false, points: { size: 6 } },
     scales: { x: { time: true }, y: { range: (u, least, most) => [0, Math.max((most ?? 0) * 1.15, 1)] } },
     axes: [
-      { stroke: () => css("--muted"), grid, ticks, size: 30, space: 64, font: "11px system-ui, sans-serif", values: (u, at) => at.map((s) => (span === "week" || (span === "day" && hourMinute(s * 1e3) === "00:00") ? `${day(s * 1e3).replace(/^\w+,? /, "")}${span === "week" && hourMinute(s * 1e3) !== "00:00" ? ` ${hourMinute(s * 1e3)}` : ""}` : hourMinute(s * 1e3))) },
+      { stroke: () => css("--muted"), grid, ticks, size: 30, space: 64, font: "11px system-ui, sans-serif", values: (u, at, axis, space, step) => at.map((s) => (step < 60 ? clock(s * 1e3) : span === "week" || (span === "day" && hourMinute(s * 1e3) === "00:00") ? `${day(s * 1e3).replace(/^\w+,? /, "")}${span === "week" && hourMinute(s * 1e3) !== "00:00" ? ` ${hourMinute(s * 1e3)}` : ""}` : hourMinute(s * 1e3))) },
       { stroke: () => css("--muted"), grid, ticks, size: gutter, gap: 8, font: "11px system-ui, sans-serif", values: (u, all) => all.map((v) => `${v} ms`) },
     ],
     series: [
-      { label: "at", value: (u, s) => (s === null ? "–" : span === "hour" ? clock(s * 1e3) : `${day(s * 1e3)} ${hourMinute(s * 1e3)}`) },
+      { label: "at", value: (u, s) => (s === null ? "–" : span === "hour" || span === "minutes" ? clock(s * 1e3) : `${day(s * 1e3)} ${hourMinute(s * 1e3)}`) },
       { label: "slowest", stroke: () => css("--beat-soft"), width: 1, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },
       { label: "mean", stroke: () => css("--beat"), width: 1.75, points: { show: (u, n, from, to) => to - from < 40, size: 4 }, value: (u, v) => (v === null ? "–" : trip(v)) },
       { label: "fastest", stroke: () => css("--beat-soft"), width: 1, points: { show: false }, value: (u, v) => (v === null ? "–" : trip(v)) },

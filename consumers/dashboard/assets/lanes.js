@@ -1,5 +1,5 @@
 // The timeline: lanes on one canvas, so that it stays quick with any number of them.
-import { $, day, full, h, hourMinute, lasting, moment, plural, zoneOffset } from "./words.js";
+import { $, clock, day, full, h, hourMinute, lasting, moment, plural, zoneOffset } from "./words.js";
 
 const rowHeight = 24, bar = 16, axisHeight = 22, hour = 3600e3;
 // The worst of what falls on one pixel is drawn last, on top.
@@ -22,6 +22,7 @@ export function start(on) {
   canvas.addEventListener("click", () => act());
   canvas.addEventListener("keydown", keys);
   new ResizeObserver(() => paint()).observe(canvas);
+  legend();
 }
 
 export function retheme() { patterns = new Map(); paint(); legend(); }
@@ -158,7 +159,7 @@ function lane(ctx, l, top, width) {
 }
 
 // steps are how far apart marks of the axis may be.
-const steps = [5 * 60e3, 10 * 60e3, 15 * 60e3, 30 * 60e3, hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, 24 * hour];
+const steps = [30e3, 60e3, 2 * 60e3, 5 * 60e3, 10 * 60e3, 15 * 60e3, 30 * 60e3, hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, 24 * hour];
 
 function axis(ctx, width, height) {
   const span = drawn.to - drawn.from;
@@ -170,7 +171,7 @@ function axis(ctx, width, height) {
     ctx.fillStyle = css("--line");
     ctx.fillRect(left, 0, 1, height - axisHeight + 4);
     ctx.fillStyle = css("--muted");
-    const text = step >= 24 * hour || (at + zone) % (24 * hour) === 0 ? day(at) : hourMinute(at);
+    const text = step < 60e3 ? clock(at) : step >= 24 * hour || (at + zone) % (24 * hour) === 0 ? day(at) : hourMinute(at);
     const w = ctx.measureText(text).width;
     if (left - w / 2 < 0 || left + w / 2 > width) continue;
     ctx.fillText(text, left - w / 2, height - 6);

@@ -92,7 +92,12 @@ const drawBeats = later(async () => {
   if (asked.connection === view.connection && asked.span === view.span) beats.show(pulse, view.connection, view.span);
 }, 60);
 
-const listIncidents = later(async () => { story.list(await ask(`/api/incidents?${params({ connection: view.connection, limit: 100 })}`), view.connection, now()); }, 60);
+let listing = null; // of incidents, as it was last asked for
+const listIncidents = later(async () => {
+  const asked = view.connection;
+  listing = { ...await ask(`/api/incidents?${params({ connection: asked, limit: 100 })}`), asked };
+  story.list(listing, asked, now());
+}, 60);
 
 const filter = () => ({ connection: view.connection, kind: view.kind, severity: view.severity, q: view.q });
 const listEvents = later(async () => { events.show(await ask(`/api/events?${params({ ...filter(), limit: 100 })}`), false); }, 30);
@@ -176,6 +181,7 @@ function render() {
   connections.show(all, at, view.connection, $("only").checked, state === "broken" || state === "paused" || reading, { select });
   connections.details(all.get(view.connection), at, commands);
   events.choices([...all.keys()].sort(), filter());
+  if (listing) story.list(listing, listing.asked, at);
   renderState(at);
   for (const b of document.querySelectorAll("[data-span]")) b.setAttribute("aria-pressed", String(b.dataset.span === view.span));
   $("later").disabled = $("to-now").disabled = !view.end;

@@ -224,11 +224,12 @@ const pageWithin = 2 * time.Second
 func (n *night) introduce(url string) {
 	page := "not there"
 	select {
-	case page = <-n.page:
+	case at := <-n.page:
+		page = "at " + at + "/?span=minutes"
 	case <-time.After(pageWithin):
 	}
 	fmt.Fprintf(n.Out, `ibconn demo: a simulated IB Gateway at %s has a bad night of %v.
-The dashboard is at %s/?span=minutes
+The dashboard is %s
 The bus is at %s. Meanwhile, in another terminal:
 
     nats sub 'ib.conn.*' --server %[4]s

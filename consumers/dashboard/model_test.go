@@ -326,3 +326,22 @@ func TestAProcessThatDiedIsNotShownAsWell(t *testing.T) {
 		t.Errorf("once it is back it was %q", got)
 	}
 }
+
+func TestWhatIsNoEventMovesThePositionAlone(t *testing.T) {
+	var m Model
+	m.Add(bus.Entry{Recorded: events.Recorded{Connection: "main", Time: time.Unix(1, 0), Sequence: 1, Epoch: 1, Event: &events.EpochBegan{Instance: "x", PID: 1}}, StreamSeq: 1})
+	before := m.news(0)
+	moved := m.wait(1)
+	m.Skip(2)
+	select {
+	case <-moved:
+	default:
+		t.Error("who waits is not told")
+	}
+	if n := m.news(1); n.Position != 2 || len(n.Lines) > 0 || len(n.Connections) > 0 || n.Reset {
+		t.Errorf("it is told as %+v", n)
+	}
+	if n := m.news(0); len(n.Lines) != len(before.Lines) || n.Position != 2 {
+		t.Errorf("with it the news are %+v, want %+v", n, before)
+	}
+}

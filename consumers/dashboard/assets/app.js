@@ -128,13 +128,22 @@ const shape = (c) => c && JSON.stringify([c.condition, c.session.word, c.link.wo
 
 const open = (c) => (c?.incidents ?? []).map((i) => i.id).join();
 
-async function news(n) {
+// inTurn does one thing behind the other: what was asked for earlier and is answered
+// later must not take the place of news.
+let turn = Promise.resolve();
+const inTurn = (what) => { turn = turn.then(what).catch(failed); };
+
+function news(n) {
   ahead = n.now - Date.now();
   lastNews = n.now;
+  inTurn(() => take(n));
+}
+
+async function take(n) {
   const was = reading;
   reading = Boolean(n.reading);
   if (n.reset || (was && !reading)) {
-    try { await lookAll(); } catch (e) { failed(e); }
+    await lookAll();
     return;
   }
   if (reading) { // what comes now was long ago
@@ -145,6 +154,7 @@ async function news(n) {
   const incidents = new Set(n.incidents);
   for (const c of n.connections ?? []) {
     const before = all.get(c.connection);
+    if (before?.position > c.position) continue; // the overview was newer
     const changed = shape(before) !== shape(c);
     moved ||= changed;
     if (changed) announce(before, c);
@@ -170,7 +180,7 @@ function setState(next) {
   if (next === state) return;
   const back = next === "live" && (state === "broken" || state === "paused");
   state = next;
-  if (back) lookAll().catch(failed); // whatever was missed
+  if (back) inTurn(lookAll); // whatever was missed
   render();
 }
 

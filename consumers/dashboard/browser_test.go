@@ -38,7 +38,7 @@ const paints = `(async () => {
 
 // TestAWeekOfThirtyTwoConnectionsIsShownAtOnce prints what the page costs.
 func TestAWeekOfThirtyTwoConnectionsIsShownAtOnce(t *testing.T) {
-	tab := browser.Open(t).Tab(t)
+	chrome := browser.Open(t)
 	now := time.Now().UTC()
 	w := newTale(false)
 	began := time.Now()
@@ -52,6 +52,7 @@ func TestAWeekOfThirtyTwoConnectionsIsShownAtOnce(t *testing.T) {
 	runtime.ReadMemStats(&memory)
 	t.Logf("%d events of 33 connections folded in %v; the heap is %d MB", w.last, took, memory.HeapAlloc>>20)
 	url := serve(t, &dashboard.Page{Model: w.model, Log: w})
+	tab := chrome.Tab(t)
 
 	tab.Size(1440, 1000, false)
 	tab.Go(url + "/?span=week")
@@ -99,7 +100,7 @@ func TestAWeekOfThirtyTwoConnectionsIsShownAtOnce(t *testing.T) {
 const hostile = `<img src=x onerror="window.pwned=1"><script>window.pwned=2</script>`
 
 func TestWhatAGatewaySaysStaysText(t *testing.T) {
-	tab := browser.Open(t).Tab(t, "404 (Not Found)") // there is no such incident
+	chrome := browser.Open(t)
 	now := time.Now().UTC()
 	w := newTale(true)
 	l := w.life("main", 1)
@@ -112,6 +113,7 @@ func TestWhatAGatewaySaysStaysText(t *testing.T) {
 	l.tell("main", now, &events.SubscriptionRefused{Subscription: "aapl-bars", Attempt: 1, RequestID: 1, Code: 200, Message: hostile, Tries: 1})
 	l.tell("main", now, &events.LinkWentDown{Attempt: 1, Code: 1100, Message: hostile, Window: hostile})
 	url := serve(t, &dashboard.Page{Model: w.model, Log: w})
+	tab := chrome.Tab(t, "404 (Not Found)") // there is no such incident
 	tab.Size(1440, 1700, false)
 	for _, path := range []string{"/", "/?connection=%3Cimg%20src=x%20onerror=%22window.pwned=1%22%3E&q=%3Cb%3E", "/incident/%3Cimg%20src=x%20onerror=alert(1)%3E"} {
 		tab.Go(url + path)
@@ -165,7 +167,7 @@ const nameless = `(() => {
 // TestThePageCanBeReadAndUsed looks at what a person needs who has a phone, a keyboard,
 // or weak eyes.
 func TestThePageCanBeReadAndUsed(t *testing.T) {
-	tab := browser.Open(t).Tab(t)
+	chrome := browser.Open(t)
 	now := time.Now().UTC()
 	w := newTale(true)
 	for n, name := range []events.ConnectionID{"main", "paper", "a-name-of-thirty-two-characters0", "off"} {
@@ -182,6 +184,7 @@ func TestThePageCanBeReadAndUsed(t *testing.T) {
 		}
 	}
 	url := serve(t, &dashboard.Page{Model: w.model, Log: w})
+	tab := chrome.Tab(t)
 
 	tab.Size(360, 780, true)
 	for _, path := range []string{"/", "/?connection=main&span=week", "/?connection=a-name-of-thirty-two-characters0&span=day"} {
@@ -246,7 +249,7 @@ func TestThePageCanBeReadAndUsed(t *testing.T) {
 }
 
 func TestThePageSaysThatTheLogIsStillBeingRead(t *testing.T) {
-	tab := browser.Open(t).Tab(t)
+	chrome := browser.Open(t)
 	now := time.Now().UTC()
 	w := newTale(true)
 	l := w.life("main", 1)
@@ -254,6 +257,7 @@ func TestThePageSaysThatTheLogIsStillBeingRead(t *testing.T) {
 	l.tell("main", now.Add(-47*time.Hour), &events.DialFailed{Attempt: 1, Stage: events.PhaseDialing, Cause: events.CauseRefused, Failures: 1, RetryAt: now.Add(-47 * time.Hour)})
 	caught := make(chan struct{})
 	url := serve(t, &dashboard.Page{Model: w.model, Log: w, Caught: caught})
+	tab := chrome.Tab(t)
 	tab.Go(url + "/")
 	tab.Until("that it is not up to date", `document.getElementById("banner").textContent.includes("still being read") && document.body.classList.contains("old")`)
 	l.beats(l.open(now.Add(-time.Minute)), now, 15*time.Second)

@@ -16,20 +16,22 @@ import (
 // names is held to the longest name that fits. The standard library is always
 // allowed. "*" allows everything.
 var imports = map[string][]string{
-	"ibconn/events":              {},
-	"ibconn/connector":           {"ibconn/events"},
-	"ibconn/connector/tws":       {"ibconn/events", "ibconn/connector", "github.com/scmhub/ibapi", "github.com/rs/zerolog", "google.golang.org/protobuf", "golang.org/x/sys"},
-	"ibconn/connector/ibc":       {"ibconn/events", "ibconn/connector"},
-	"ibconn/bus":                 {"ibconn/events", "github.com/nats-io", "github.com/rs/zerolog", "golang.org/x/sys"},
-	"ibconn/consumers":           {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "github.com/rs/zerolog"},
-	"ibconn/consumers/follow":    {"ibconn/events", "ibconn/bus"},
+	"ibconn/events":            {},
+	"ibconn/connector":         {"ibconn/events"},
+	"ibconn/connector/tws":     {"ibconn/events", "ibconn/connector", "github.com/scmhub/ibapi", "github.com/rs/zerolog", "google.golang.org/protobuf", "golang.org/x/sys"},
+	"ibconn/connector/ibc":     {"ibconn/events", "ibconn/connector"},
+	"ibconn/bus":               {"ibconn/events", "github.com/nats-io", "github.com/rs/zerolog", "golang.org/x/sys"},
+	"ibconn/consumers":         {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "github.com/rs/zerolog"},
+	"ibconn/consumers/follow":  {"ibconn/events", "ibconn/bus"},
+	"ibconn/consumers/metrics": {"ibconn/events", "ibconn/bus", "github.com/prometheus/client_golang"},
+	"ibconn/consumers/web":     {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/status", "github.com/prometheus/client_golang"},
+	"ibconn/replay":            {"ibconn/events", "ibconn/bus"},
+	"ibconn/replay/whatif":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
+	"ibconn/testenv":           {"*"},
+	"ibconn/cmd":               {"*"},
+	"ibconn/testenv/memlog":    {"ibconn/events"},
+	// The page tells incidents as they are told elsewhere.
 	"ibconn/consumers/dashboard": {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/incidents"},
-	"ibconn/consumers/metrics":   {"ibconn/events", "ibconn/bus", "github.com/prometheus/client_golang"},
-	"ibconn/consumers/web":       {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/status", "github.com/prometheus/client_golang"},
-	"ibconn/replay":              {"ibconn/events", "ibconn/bus", "ibconn/connector"},
-	"ibconn/testenv":             {"*"},
-	"ibconn/cmd":                 {"*"},
-	"ibconn/testenv/memlog":      {"ibconn/events"},
 	// The simulated gateway is for anyone's tests, so it knows nothing of ours.
 	"ibconn/testenv/gateway": {"github.com/scmhub/ibapi/protobuf", "github.com/rs/zerolog", "google.golang.org/protobuf", "golang.org/x/sys"},
 }

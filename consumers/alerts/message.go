@@ -45,35 +45,28 @@ func (m matter) alert(d *Delivery, s State) *Alert {
 }
 
 func (a *Alert) title(m matter) string {
-	name := string(a.Connection)
-	var what string
+	name, what := string(a.Connection), string(a.Condition)
 	switch a.On {
 	case OnIncident:
 		what = fmt.Sprintf("%s: %s", m.incident.Worst, m.incident.Root.Words)
 	case OnCondition:
-		what = string(a.Condition)
+		if a.State == Resolved { // by now the status says another
+			what = fmt.Sprintf("as rule %s says", a.Rule)
+		}
 	case OnSilent:
-		what = "nothing is heard of it"
+		what = "silent: its process should have said something"
 	case OnBus:
-		name, what = "ibconn", "its bus cannot be reached"
+		name, what = "the bus of ibconn", "out of reach"
 	}
 	switch {
 	case a.First:
-		return fmt.Sprintf("%s was not well for %v, and is again (%s)", name, a.Duration, a.was(what))
+		return fmt.Sprintf("over after %v, and could not be told before: %s was %s", a.Duration, name, what)
 	case a.State == Resolved:
-		return fmt.Sprintf("%s is over after %v (%s)", name, a.Duration, a.was(what))
+		return fmt.Sprintf("over after %v: %s was %s", a.Duration, name, what)
 	case a.State == Reminder:
-		return fmt.Sprintf("%s still %s", name, what)
+		return fmt.Sprintf("%s still is %s", name, what)
 	}
-	return name + " " + what
-}
-
-// was is what there was, of what is over: a status says by now what is.
-func (a *Alert) was(what string) string {
-	if a.On == OnCondition {
-		return "rule " + a.Rule
-	}
-	return what
+	return fmt.Sprintf("%s is %s", name, what)
 }
 
 func (m matter) text(a *Alert) string {

@@ -115,6 +115,7 @@ func defaults(receivers []Receiver) []Rule {
 	}
 	const repeat = 4 * time.Hour
 	login, outage, degraded := Grade{Severity: Page}, Grade{Page, 2 * time.Minute}, Grade{Warn, 10 * time.Minute}
+	dead := Grade{Page, time.Minute}
 	return []Rule{
 		{
 			Name: "login", On: OnIncident, To: to, Attribution: []events.Attribution{events.AttributionLogin},
@@ -128,8 +129,8 @@ func defaults(receivers []Receiver) []Rule {
 			Name: "degraded", On: OnIncident, To: to,
 			Grade: degraded, InWindow: Grade{Warn, time.Hour}, Resolved: true,
 		},
-		{Name: "silent", On: OnSilent, To: to, Grade: Grade{Page, time.Minute}, Repeat: repeat, Resolved: true},
-		{Name: "bus", On: OnBus, To: to, Grade: Grade{Page, time.Minute}, Repeat: repeat, Resolved: true},
+		{Name: "silent", On: OnSilent, To: to, Grade: dead, InWindow: dead, Repeat: repeat, Resolved: true},
+		{Name: "bus", On: OnBus, To: to, Grade: dead, InWindow: dead, Repeat: repeat, Resolved: true},
 	}
 }
 

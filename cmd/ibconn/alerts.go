@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
 
 	"ibconn/bus"
 	"ibconn/consumers/alerts"
@@ -76,15 +77,14 @@ func (c consumers) tellAlerts(ctx context.Context, nc *nats.Conn) error {
 }
 
 func (c consumers) noteAlert(n alerts.Note) {
-	line := c.Log.Info()
-	words := "an alert was told"
+	level, words := zerolog.InfoLevel, "an alert was told"
 	switch {
 	case n.Again:
-		line, words = c.Log.Warn().Err(n.Err), "an alert could not be told, and is tried again; nothing more is said of this receiver until it takes one"
+		level, words = zerolog.WarnLevel, "an alert could not be told, and is tried again; nothing more is said of this receiver until it takes one"
 	case n.Err != nil:
-		line, words = c.Log.Error().Err(n.Err), "an alert was refused, and is not tried again; correct the receiver, and try it with --test"
+		level, words = zerolog.ErrorLevel, "an alert was refused, and is not tried again; correct the receiver, and try it with --test"
 	}
-	line.Str("receiver", n.Receiver).Str("host", n.Host).Str("alert", n.ID).Msg(words)
+	c.Log.WithLevel(level).Err(n.Err).Str("receiver", n.Receiver).Str("host", n.Host).Str("alert", n.ID).Msg(words)
 }
 
 // testAlerts sends one message to each receiver.

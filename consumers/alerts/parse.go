@@ -97,7 +97,7 @@ func Parse(name string, text []byte, from Surroundings) (*Config, error) {
 		return nil, fmt.Errorf("%s: this is no YAML", name) // its words may quote a URL
 	}
 	if len(parsed.Docs) != 1 {
-		return nil, fmt.Errorf("%s: want one document, with receivers: and, if you like, rules:", name)
+		return nil, fmt.Errorf("%s: want one document, with receivers and, if you like, rules", name)
 	}
 	all, err := f.entries(parsed.Docs[0].Body, "the file", 1)
 	if err != nil {
@@ -117,7 +117,7 @@ func Parse(name string, text []byte, from Surroundings) (*Config, error) {
 		}
 	}
 	if len(c.Receivers) == 0 {
-		return nil, fmt.Errorf("%s: there is nobody to tell: want receivers: with at least one", name)
+		return nil, fmt.Errorf("%s: there is nobody to tell: want at least one under \"receivers\"", name)
 	}
 	i := slices.IndexFunc(all, func(e entry) bool { return e.key == "rules" })
 	if i < 0 {

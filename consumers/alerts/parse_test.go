@@ -194,3 +194,30 @@ func FuzzParse(f *testing.F) {
 		b.Next(midnight.Add(40 * 24 * time.Hour))
 	})
 }
+
+// TestTheExamplesOfTheDocsAreRead reads each file in them.
+func TestTheExamplesOfTheDocsAreRead(t *testing.T) {
+	around := Surroundings{File: func(string) (string, error) { return secret, nil }}
+	for _, name := range []string{"../../docs/alerts.md", "../../README.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for block := range strings.SplitSeq(string(text), "```yaml\n") {
+			example, _, _ := strings.Cut(block, "```")
+			if strings.HasPrefix(example, "rules:") {
+				example = ops + example
+			}
+			if strings.HasPrefix(example, "receivers:") {
+				n++
+				if _, err := Parse(name, []byte(example), around); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s has no example", name)
+		}
+	}
+}

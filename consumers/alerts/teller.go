@@ -33,7 +33,7 @@ const (
 	// openWithin is how long the bus may take to open what is kept.
 	openWithin = 5 * time.Second
 	// readWithin is how long all that is on the bus may take to be read.
-	readWithin = 2 * time.Minute
+	readWithin = 30 * time.Second
 )
 
 // Note is what came of an attempt to tell somebody.

@@ -338,3 +338,71 @@ func TestWaitsGrowAndDiffer(t *testing.T) {
 		t.Errorf("a receiver that asks for ten hours gets %v", got)
 	}
 }
+
+func TestAtMostSoMuchIsUnderWayAtOnce(t *testing.T) {
+	c := config(t, ops+`rules: [{name: outage, on: incident, severity: page}]`)
+	b := NewBook(c, "me")
+	for n := range 10 {
+		b.AddIncident(outage(time.Duration(n)*m, nil), 1, 1)
+	}
+	b.Begin(midnight)
+	now := midnight.Add(h)
+	do, _ := b.Next(now)
+	if more, _ := b.Next(now); len(do) != atOnce || len(more) != 0 || do[0].Alert.About != "main-0" {
+		t.Fatalf("%d are told, and then %d, want %d, the oldest first, and no more", len(do), len(more), atOnce)
+	}
+	b.Done(do[1], do[1].Marked(false, now), 1, now)
+	if more, _ := b.Next(now); len(more) != 1 || more[0].Alert.About != "main-240" {
+		t.Errorf("after one is done these are told: %+v, want the next", more)
+	}
+
+	// Who does not know what became of its own claim does not try at every moment.
+	if _, err := decodeRecord([]byte(`{"about":"main-0"}`)); err != nil {
+		t.Fatal(err)
+	}
+	b.AddRecord(do[0].Key, 2, []byte(`{"about":"main-0","claimed":"x","by":"me","hold_ms":20000}`), now)
+	b.Done(do[0], Record{}, 0, now)
+	if more, wake := b.Next(now); len(more) != 1 || more[0].Key == do[0].Key || !wake.Equal(now.Add(afterNoMark)) {
+		t.Errorf("a claim that is not known to stand is followed by %+v and looked at again at %v", more, wake)
+	}
+	b.Done(do[2], do[2].Marked(false, now), 3, now)
+	if more, _ := b.Next(now.Add(afterNoMark)); len(more) != 1 || more[0].Key != do[0].Key {
+		t.Errorf("a moment later these are told: %+v, want the one that was claimed", more)
+	}
+}
+
+// TestWhatWasClaimedByOneWhoDiedIsToldOver has nobody know whether it was told.
+func TestWhatWasClaimedByOneWhoDiedIsToldOver(t *testing.T) {
+	n := newSim(t, config(t, ops+`rules: [{name: outage, on: incident, severity: page, after: 2m}]`), 1, []happened{
+		at(1*h, incidents.Opened, outage(1*h, nil)), at(1*h+122*s, incidents.Closed, outage(1*h, nil)),
+	})
+	dead := false
+	n.dies = func() death {
+		if dead {
+			return lives
+		}
+		dead = true
+		return beforePost
+	}
+	n.run(midnight.Add(2 * h))
+	if got := n.told(); len(got) != 1 || !strings.HasSuffix(got[0], "page resolved main-3600 first") {
+		t.Errorf("told %q, want both at once", got)
+	}
+}
+
+// TestAStartIsNoAlarm begins a copy, as a run does, long after the last word of a
+// connector that is about to begin too.
+func TestAStartIsNoAlarm(t *testing.T) {
+	n := newSim(t, config(t, ops+`rules: [{name: dead, on: silent, severity: page, after: 1m}]`), 1, []happened{
+		stands(-5*h, events.ConditionHealthy, -5*h, -5*h+30*s), stands(50*s, events.ConditionDown, 50*s, 80*s), stands(90*s, events.ConditionHealthy, 90*s, 0),
+	})
+	n.known = 1
+	if got := n.run(midnight.Add(2 * h)).told(); len(got) != 0 {
+		t.Errorf("told %q, want nothing", got)
+	}
+	n = newSim(t, n.config, 1, n.all[:1])
+	n.known = 1
+	if got := n.run(midnight.Add(2 * h)).told(); len(got) != 1 || !strings.HasPrefix(got[0], "1m0s page opened main.silent.") {
+		t.Errorf("told %q, want that it stays silent, after a minute", got)
+	}
+}

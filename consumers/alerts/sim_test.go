@@ -268,7 +268,7 @@ func at(when time.Duration, kind incidents.Kind, i incidents.Incident) happened 
 func stands(when time.Duration, c events.Condition, since, stale time.Duration) happened {
 	d := &status.Document{Connection: "main", StreamSeq: 1, AsOf: midnight.Add(when), Since: midnight.Add(since)}
 	d.Phase, d.Condition = events.PhaseReady, c
-	if stale > 0 {
+	if stale != 0 {
 		d.StaleAfter = midnight.Add(stale)
 	}
 	return happened{at: midnight.Add(when), status: d}

@@ -70,7 +70,7 @@ func (c consumers) tellAlerts(ctx context.Context, nc *nats.Conn) error {
 		Config: c.Alerts, Bus: a, Instance: nuid.Next(), Client: alerts.NewClient(transport),
 		Noted: c.noteAlert,
 		Waiting: func(err error) {
-			c.Log.Warn().Err(err).Str("bucket", bus.AlertBucket).Msg("what alerts need of the bus is not there yet, and is tried again every second; a run makes it when it begins")
+			c.Log.Warn().Err(err).Str("bucket", bus.AlertBucket).Msg("what alerts need of the bus cannot be had, and is tried again every second; is `ibconn run` up?")
 		},
 	}
 	return t.Run(ctx)

@@ -155,6 +155,7 @@ func TestAlertsElsewhereTellThatARunDied(t *testing.T) {
 	gw.Reset()
 	within(t, "the outage", func() bool { return slices.Equal(hook.states("outage"), []string{"opened"}) })
 	p.kill()
+	errs.find(t, `(the bus cannot be reached)`)
 	within(t, "that the bus is away", func() bool { return slices.Equal(hook.states("bus"), []string{"opened"}) })
 	refuse(t, gw, false)
 	again := startProcess(t, runArgs(dir, gw.Addr(), "--listen", strings.TrimPrefix(p.url, "nats://")))

@@ -89,6 +89,8 @@ func (t *Teller) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+var errAway = errors.New("the bus cannot be reached")
+
 // telling is a Teller while it runs. One goroutine has the book.
 type telling struct {
 	*Teller
@@ -119,6 +121,7 @@ func (t *telling) run(ctx context.Context) {
 		case !up && !lost:
 			lost = true
 			t.book.Lose(now)
+			t.cannot(ctx, errAway)
 			if reading != nil {
 				reading.end()
 				reading = nil

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ibconn/bus"
+	"ibconn/consumers/alerts"
 	"ibconn/consumers/dashboard"
 	"ibconn/consumers/follow"
 	"ibconn/consumers/incidents"
@@ -32,7 +33,10 @@ type consumeCommand struct {
 
 	HTTPCommands bool `name:"http-commands" help:"Take commands from the dashboard." env:"IBCONN_HTTP_COMMANDS"`
 
-	What []string `arg:"" optional:"" enum:"dashboard,metrics,status,incidents" help:"dashboard or metrics, without it: serve HTTP, both. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus."`
+	What []string `arg:"" optional:"" enum:"dashboard,metrics,status,incidents,alerts" help:"dashboard or metrics, without it: serve HTTP, both. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus. alerts: tell people, as --alerts says."`
+
+	alertFlags
+	Test bool `help:"With alerts: send one message to each receiver, and say what it answered."`
 }
 
 // Run consumes until a signal comes, or something cannot go on.
@@ -44,7 +48,19 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 		}
 		all.HTTP, all.HTTPCommands = c.HTTP, c.HTTPCommands
 	}
-	nc, err := bus.Dial(c.NATS, nats.Name("ibconn consume"))
+	options := []nats.Option{nats.Name("ibconn consume")}
+	if slices.Contains(c.What, "alerts") {
+		var err error
+		if all.Alerts, err = c.required(); err != nil {
+			return usageError{err}
+		}
+		// That the bus is away may be what has to be told.
+		options = append(options, nats.RetryOnFailedConnect(len(c.What) == 1))
+	}
+	if c.Test {
+		return testAlerts(ctx, out, all.Alerts)
+	}
+	nc, err := bus.Dial(c.NATS, options...)
 	if err != nil {
 		return err
 	}
@@ -56,6 +72,9 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 	if all.Incidents {
 		fmt.Fprintln(out.Out, "publishing incidents; try: nats sub 'ib.incident.>'")
 	}
+	if all.Alerts != nil {
+		fmt.Fprintf(out.Out, "alerts go to %s\n", receivers(all.Alerts))
+	}
 	err = all.run(ctx, nc)
 	if ctx.Err() != nil {
 		return nil // it was told to
@@ -66,10 +85,11 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 // consumers make something of a log for others. They know what the log says, and
 // no more, so that they may run anywhere, in as many copies as are wanted.
 type consumers struct {
-	Status    bool          // keep the documents of where each connection stands
-	Incidents bool          // publish incidents
-	Settle    time.Duration // of these; see [incidents.Fold]
-	HTTP      string        // the address to serve; empty for none
+	Status    bool           // keep the documents of where each connection stands
+	Incidents bool           // publish incidents
+	Settle    time.Duration  // of these; see [incidents.Fold]
+	Alerts    *alerts.Config // whom to tell of what; nil for nobody
+	HTTP      string         // the address to serve; empty for none
 	// HTTPCommands has the dashboard take commands.
 	HTTPCommands bool
 	Log          zerolog.Logger
@@ -89,6 +109,9 @@ func (c consumers) all() []consumer {
 	}
 	if c.Incidents {
 		all = append(all, consumer{"incidents", c.tellIncidents})
+	}
+	if c.Alerts != nil {
+		all = append(all, consumer{"alerts", c.tellAlerts})
 	}
 	if c.HTTP != "" {
 		all = append(all, consumer{"http", c.serve})
@@ -127,6 +150,10 @@ func (c consumers) prepare(ctx context.Context, nc *nats.Conn) error {
 	}
 	if c.Incidents && err == nil {
 		_, err = bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
+	}
+	// Alerts may run elsewhere, where they cannot create what they keep.
+	if c.Incidents && err == nil {
+		err = openAlerts(ctx, nc)
 	}
 	return err
 }

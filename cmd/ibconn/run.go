@@ -25,7 +25,7 @@ type runCommand struct {
 	HTTP       string `name:"http" help:"Loopback address for the dashboard, /metrics, /status, /readyz and /healthz; port 0 takes a free one; off serves nothing." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
 
 	HTTPCommands bool `name:"http-commands" help:"Take commands from the dashboard." env:"IBCONN_HTTP_COMMANDS"`
-
+	alertFlags
 	LogFormat string `help:"console, for people, or json; by default console on a terminal." enum:"auto,console,json" default:"auto" env:"IBCONN_LOG_FORMAT"`
 	Debug     bool   `help:"Log answered heartbeats and the bus' own words too." env:"IBCONN_DEBUG"`
 }
@@ -41,6 +41,10 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 	if err != nil {
 		return usageError{err}
 	}
+	told, err := r.hosted()
+	if err != nil {
+		return usageError{err}
+	}
 	log := r.logger(c)
 	show := func(e events.Recorded) { loglines.Write(log, e) }
 	if r.forPeople(c) {
@@ -53,7 +57,7 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 		Dir:         r.Data,
 		Listen:      r.Listen,
 		Log:         log,
-		Consumers: consumers{Status: true, Incidents: true, HTTP: address, HTTPCommands: r.HTTPCommands, Log: log, Serving: func(url string) {
+		Consumers: consumers{Status: true, Incidents: true, Alerts: told, HTTP: address, HTTPCommands: r.HTTPCommands, Log: log, Serving: func(url string) {
 			log.Info().Str("dashboard", url+"/").Str("metrics", url+"/metrics").Str("status", url+"/status").Msg("http is up")
 		}},
 		Ready:   func(url string) { w.introduce(log.Info().Str("nats", url).Str("data", r.Data)) },

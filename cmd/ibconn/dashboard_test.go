@@ -29,6 +29,7 @@ func TestTheDashboardShowsAGatewayDieAndWhatCameOfIt(t *testing.T) {
 	}
 
 	tab := chrome.Tab(t)
+	defer tab.Close()
 	tab.Size(1440, 1500, false)
 	tab.Go(base + "/?span=minutes")
 	tab.Until("a healthy connection", shows("healthy")+` && document.querySelector("#rows .session").textContent.includes("ready") && document.querySelector("#stream").textContent.includes("Live")`)
@@ -56,6 +57,7 @@ func TestTheDashboardShowsAGatewayDieAndWhatCameOfIt(t *testing.T) {
 		t.Errorf("the link of the incident is %s", link)
 	}
 	other := chrome.Tab(t)
+	defer other.Close()
 	other.Size(1440, 1000, false)
 	other.Go(link)
 	other.Until("the story", `document.getElementById("story").open && document.querySelectorAll("#story-body .steps li").length >= 2 && document.querySelector("#story-body .root").textContent.includes("the gateway reset the connection")`)
@@ -64,6 +66,7 @@ func TestTheDashboardShowsAGatewayDieAndWhatCameOfIt(t *testing.T) {
 	other.Shot("story-dark")
 
 	phone := chrome.Tab(t)
+	defer phone.Close()
 	phone.Size(390, 844, true)
 	phone.Go(base + "/")
 	phone.Until("the same on a phone", shows("down"))
@@ -84,6 +87,7 @@ func TestTheDashboardShowsAGatewayDieAndWhatCameOfIt(t *testing.T) {
 
 func TestTheDashboardSaysWhenNobodyTellsItAnything(t *testing.T) {
 	tab := browser.Open(t).Tab(t, "net::ERR_")
+	defer tab.Close()
 	gw := gateway.Start(t, simulated)
 	dir := t.TempDir()
 	p := startRun(t, runArgs(dir, gw.Addr()))
@@ -159,6 +163,7 @@ func TestTheDashboardTakesNoCommandUnlessItIsTold(t *testing.T) {
 	base := p.out.find(t, httpLine)
 	at := p.ready()
 	tab := chrome.Tab(t)
+	defer tab.Close()
 	tab.Go(base + "/")
 	tab.Until("the details", `!document.getElementById("details").hidden && document.getElementById("details").textContent.includes("heartbeat")`)
 	if n := browser.Eval[int](tab, `document.querySelectorAll("[data-verb]").length`); n != 0 {
@@ -193,6 +198,7 @@ func TestTheDashboardReconnectsWhenItIsAllowedAndConfirmed(t *testing.T) {
 	}
 
 	tab := chrome.Tab(t)
+	defer tab.Close()
 	tab.Size(1440, 1000, false)
 	tab.Go(base + "/")
 	tab.Until("the button", `document.querySelector('[data-verb="reconnect"]')`)

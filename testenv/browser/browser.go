@@ -85,8 +85,9 @@ func find(t testing.TB) string {
 
 // Tab is a tab of a browser.
 type Tab struct {
-	t   testing.TB
-	ctx context.Context
+	t     testing.TB
+	ctx   context.Context
+	close func()
 
 	mu       sync.Mutex
 	wrong    []string
@@ -103,7 +104,7 @@ func (b *Browser) Tab(t testing.TB, expected ...string) *Tab {
 	if err := chromedp.Listen(ctx, tab.hear); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tab.close = sync.OnceFunc(func() {
 		_ = chromedp.Cancel(ctx)
 		cancel()
 		for _, what := range tab.Wrong() {
@@ -112,11 +113,16 @@ func (b *Browser) Tab(t testing.TB, expected ...string) *Tab {
 			}
 		}
 	})
+	t.Cleanup(tab.close)
 	call(tab, network.Enable, network.EnableParams{})
 	call(tab, log.Enable, cdp.Empty{})
 	call(tab, runtime.Enable, cdp.Empty{})
 	return tab
 }
+
+// Close closes the tab at once: what it shows may end with the test's context, which
+// is before the test's clean-ups.
+func (tab *Tab) Close() { tab.close() }
 
 func containsAny(s string, parts []string) bool {
 	for _, p := range parts {

@@ -19,6 +19,9 @@ import (
 // most in a process that outlives this one. At worst somebody is told twice, or
 // not at all, by one who may as well stop the connection. What is told is from
 // the incidents and the statuses, which are not theirs to write.
+//
+// Imports are theirs as a whole: who imports is another process, and nothing that
+// happens now is told by what was imported.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.

@@ -16,7 +16,11 @@ import (
 
 // replayCommand tells what was true then, and why.
 type replayCommand struct {
-	WhatIf whatIfCommand `cmd:"" help:"What happened, under another policy."`
+	Incidents incidentsCommand `cmd:"" default:"withargs" help:"The incidents of a span as a table, the newest last; what replay alone does."`
+	Incident  incidentCommand  `cmd:"" help:"The whole story of one incident."`
+	At        atCommand        `cmd:"" help:"Where connections stood at a time."`
+	Diff      diffCommand      `cmd:"" help:"What changed between two times."`
+	WhatIf    whatIfCommand    `cmd:"" help:"What happened, under another policy."`
 }
 
 // sourceFlags say where the past is read from, and which part of it.

@@ -114,7 +114,7 @@ func Found(i incidents.Incident) string {
 	case events.CauseNetworkTimeout:
 		return "TCP"
 	case events.CauseProcessRestarted:
-		return "restart"
+		return "new process"
 	case events.CauseReset, events.CauseClosedByGateway:
 		return "its end"
 	}
@@ -162,7 +162,7 @@ func Summary(i incidents.Incident, zone *time.Location) []string {
 		cause += fmt.Sprintf(" It fell into the window '%s', in which an interruption is expected.", i.Window)
 	}
 	if i.DetectedAfter > 0 {
-		cause += fmt.Sprintf(" It had been so for %v when %s found it.", i.DetectedAfter, Found(i))
+		cause += fmt.Sprintf(" It had been so for %v when it was found, by %s.", i.DetectedAfter, strings.Replace(Found(i), "new", "a new", 1))
 	}
 	sentences := []string{cause}
 	if s := consequences(i); s != "" {
@@ -271,3 +271,14 @@ func nth(n int) string {
 }
 
 func millis(i incidents.Incident) events.Millis { return events.MillisOf(i.Duration()) }
+
+// Cause names what an incident comes from without names of farms and subscriptions, so
+// that it is the same for all that come from the same: "session lost: the gateway closed
+// the connection".
+func Cause(i incidents.Incident) string {
+	what := strings.ReplaceAll(string(i.Root.What), "_", " ")
+	if i.Root.Cause != "" {
+		return what + ": " + i.Root.Cause.Sentence()
+	}
+	return what
+}

@@ -276,6 +276,12 @@ func (t *Teller) Incidents() []incidents.Incident {
 	return all
 }
 
+// Within says whether an incident lies in a span at least in part. A zero time is no
+// bound.
+func Within(i incidents.Incident, from, to time.Time) bool {
+	return (to.IsZero() || !i.OpenedAt.After(to)) && (from.IsZero() || i.Open() || !i.ClosedAt.Before(from))
+}
+
 // Stories returns the stories so far, those that were noticed first before the others.
 func (t *Teller) Stories() []Story {
 	stories := make([]Story, 0, len(t.told))

@@ -23,6 +23,7 @@ var imports = map[string][]string{
 	"ibconn/bus":               {"ibconn/events", "github.com/nats-io", "github.com/rs/zerolog", "golang.org/x/sys"},
 	"ibconn/consumers":         {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "github.com/rs/zerolog"},
 	"ibconn/consumers/follow":  {"ibconn/events", "ibconn/bus"},
+	"ibconn/consumers/alerts":  {"ibconn/events", "ibconn/bus", "ibconn/consumers/incidents", "ibconn/consumers/status", "github.com/goccy/go-yaml"},
 	"ibconn/consumers/metrics": {"ibconn/events", "ibconn/bus", "github.com/prometheus/client_golang"},
 	"ibconn/consumers/web":     {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/status", "github.com/prometheus/client_golang"},
 	"ibconn/replay":            {"ibconn/events", "ibconn/bus"},

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"ibconn/bus"
+	"ibconn/consumers/alerts"
 	"ibconn/consumers/follow"
 	"ibconn/consumers/incidents"
 	"ibconn/consumers/metrics"
@@ -28,7 +29,10 @@ const noHTTP = "off"
 type consumeCommand struct {
 	NATS string   `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
 	HTTP string   `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
-	What []string `arg:"" optional:"" enum:"metrics,status,incidents" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus."`
+	What []string `arg:"" optional:"" enum:"metrics,status,incidents,alerts" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus. alerts: tell people, as --alerts says."`
+
+	alertFlags
+	Test bool `help:"With alerts: send one message to each receiver, and say what it answered."`
 }
 
 // Run consumes until a signal comes, or something cannot go on.
@@ -40,7 +44,19 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 		}
 		all.HTTP = c.HTTP
 	}
-	nc, err := bus.Dial(c.NATS, nats.Name("ibconn consume"))
+	options := []nats.Option{nats.Name("ibconn consume")}
+	if slices.Contains(c.What, "alerts") {
+		var err error
+		if all.Alerts, err = c.required(); err != nil {
+			return usageError{err}
+		}
+		// That the bus is away may be what has to be told.
+		options = append(options, nats.RetryOnFailedConnect(len(c.What) == 1))
+	}
+	if c.Test {
+		return testAlerts(ctx, out, all.Alerts)
+	}
+	nc, err := bus.Dial(c.NATS, options...)
 	if err != nil {
 		return err
 	}
@@ -52,6 +68,9 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 	if all.Incidents {
 		fmt.Fprintln(out.Out, "publishing incidents; try: nats sub 'ib.incident.>'")
 	}
+	if all.Alerts != nil {
+		fmt.Fprintf(out.Out, "alerts go to %s\n", receivers(all.Alerts))
+	}
 	err = all.run(ctx, nc)
 	if ctx.Err() != nil {
 		return nil // it was told to
@@ -62,10 +81,11 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 // consumers make something of a log for others. They know what the log says, and
 // no more, so that they may run anywhere, in as many copies as are wanted.
 type consumers struct {
-	Status    bool          // keep the documents of where each connection stands
-	Incidents bool          // publish incidents
-	Settle    time.Duration // of these; see [incidents.Fold]
-	HTTP      string        // the address to serve; empty for none
+	Status    bool           // keep the documents of where each connection stands
+	Incidents bool           // publish incidents
+	Settle    time.Duration  // of these; see [incidents.Fold]
+	Alerts    *alerts.Config // whom to tell of what; nil for nobody
+	HTTP      string         // the address to serve; empty for none
 	Log       zerolog.Logger
 	Serving   func(url string)
 }
@@ -83,6 +103,9 @@ func (c consumers) all() []consumer {
 	}
 	if c.Incidents {
 		all = append(all, consumer{"incidents", c.tellIncidents})
+	}
+	if c.Alerts != nil {
+		all = append(all, consumer{"alerts", c.tellAlerts})
 	}
 	if c.HTTP != "" {
 		all = append(all, consumer{"http", c.serve})
@@ -121,6 +144,10 @@ func (c consumers) prepare(ctx context.Context, nc *nats.Conn) error {
 	}
 	if c.Incidents && err == nil {
 		_, err = bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
+	}
+	// Alerts may run elsewhere, where they cannot create what they keep.
+	if c.Incidents && err == nil {
+		err = openAlerts(ctx, nc)
 	}
 	return err
 }

@@ -215,7 +215,9 @@ func (p *past) find(ctx context.Context, f sourceFlags, text string, teller *sto
 		if len(all) == 0 {
 			return "", fmt.Errorf("there is no incident %s: the log of %s has none", text, name)
 		}
-		return "", fmt.Errorf("there is no incident %s: %s has %s to %s; `ibconn replay --from TIME` lists them", text, name, all[0].ID, all[len(all)-1].ID)
+		first, last := all[0], all[len(all)-1]
+		return "", fmt.Errorf("there is no incident %s: %s has %d, from %d (%s) to %d (%s); `ibconn replay --from TIME` lists them",
+			text, name, len(all), first.Number, first.ID, last.Number, last.ID)
 	}
 	return name, nil
 }

@@ -1,10 +1,12 @@
 package story_test
 
 import (
+	"cmp"
 	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +61,11 @@ func TestTheStoryOfEachNight(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, s := range teller.Stories() {
+				for _, f := range s.Flights { // what passes both ways at an instant is recorded in any order
+					slices.SortStableFunc(f.Frames, func(a, b story.Frame) int {
+						return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Dir, b.Dir), cmp.Compare(a.Name, b.Name))
+					})
+				}
 				b.WriteString("\n")
 				if err := p.Story(s); err != nil {
 					t.Fatal(err)
@@ -77,7 +84,7 @@ func TestTheStoryOfEachNight(t *testing.T) {
 // TestRandomNightsAreToldAsTheConsumerHasThem lets dice make up nights.
 func TestRandomNightsAreToldAsTheConsumerHasThem(t *testing.T) {
 	stories := 0
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := uint64(1); seed <= 25; seed++ {
 		all := nights.Random(t, seed)
 		var fold incidents.Fold
 		teller := story.Teller{Zone: time.UTC, Most: 5}
@@ -147,4 +154,168 @@ func itoa(n uint64) string {
 		b = append([]byte{byte('0' + n%10)}, b...)
 	}
 	return string(b)
+}
+
+// served is a night with two subscriptions, a command, and a gap in the bars.
+func served(t *testing.T) *nights.Written {
+	w := nights.Write(t, "main", time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)).Open(time.Second)
+	names := []string{"aapl-bars", "msft-quotes"}
+	for n, name := range names {
+		w.Add(time.Second, &events.SubscriptionAdded{CommandID: "c" + name, Subscription: name, Caller: "desk", Feed: events.Feed{Kind: events.SubscribeBars}})
+		w.Add(0, &events.SubscriptionPlacement{Subscription: name, Attempt: 1, RequestID: int64(1000 + n), Because: events.BecauseNew, Try: 1})
+		w.Add(time.Second, &events.SubscriptionDelivered{Subscription: name, Attempt: 1, RequestID: int64(1000 + n), Took: 1000})
+	}
+	for range 20 {
+		w.Beat(15*time.Second, 4)
+	}
+	w.Lose(7*time.Second, events.CauseClosedByGateway, "")
+	w.Fail(0, events.CauseRefused).Fail(400*time.Millisecond, events.CauseRefused)
+	w.Add(2*time.Second, &events.CommandAccepted{CommandID: "x1", Verb: events.VerbReconnect, Reason: "the \x1b[31mdesk\r\nof U1234567 is blind"})
+	w.Open(time.Second)
+	w.Add(0, &events.CommandCompleted{CommandID: "x1", Verb: events.VerbReconnect, Took: 1030})
+	for n, name := range names {
+		w.Add(0, &events.SubscriptionPlacement{Subscription: name, Attempt: w.State.Attempt.Number, RequestID: int64(1010 + n), Because: events.BecauseSession, Try: 1})
+	}
+	w.Add(time.Second, &events.SubscriptionDelivered{Subscription: names[0], Attempt: w.State.Attempt.Number, RequestID: 1010, Took: 1000})
+	w.Add(0, &events.GapDetected{Subscription: names[0], From: w.Now.Add(-20 * time.Second), To: w.Now, Bars: 4})
+	w.Add(50*time.Second, &events.SubscriptionDelivered{Subscription: names[1], Attempt: w.State.Attempt.Number, RequestID: 1011, Took: 51000})
+	w.Add(9*time.Second, &events.GapFilled{Subscription: names[0], From: w.All[len(w.All)-2].Event.(*events.GapDetected).From, To: w.All[len(w.All)-2].Event.(*events.GapDetected).To, Bars: 4, Took: 59000})
+	for range 10 {
+		w.Beat(15*time.Second, 4)
+	}
+	return w
+}
+
+func tell(all []events.Recorded, most int) (*story.Teller, []story.Story) {
+	teller := &story.Teller{Zone: time.UTC, Most: most}
+	for _, r := range all {
+		teller.Add(r)
+	}
+	return teller, teller.Stories()
+}
+
+// TestAStoryEndsWhenItsDataIsBack holds that what was subscribed to, who asked for it,
+// and the gaps are in it.
+func TestAStoryEndsWhenItsDataIsBack(t *testing.T) {
+	teller, stories := tell(served(t).All, 1)
+	var b strings.Builder
+	p := story.Printer{Out: &b, Zone: time.UTC}
+	if err := p.Incidents(teller.Incidents()); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString("\n")
+	if err := p.Story(stories[0]); err != nil {
+		t.Fatal(err)
+	}
+	held(t, "subscriptions.golden", b.String())
+	s := stories[0]
+	if last := s.After[len(s.After)-1]; last.Type != (&events.GapFilled{}).Type() {
+		t.Errorf("the story ends with %s, want the gap that is filled", last.Words)
+	}
+	for _, bad := range []string{"\x1b", "U1234567", "\r"} {
+		if strings.Contains(b.String(), bad) {
+			t.Errorf("%q is in the story", bad)
+		}
+	}
+}
+
+// TestALongStoryIsBounded lives through a hundred thousand events of one incident.
+func TestALongStoryIsBounded(t *testing.T) {
+	w := nights.Write(t, "main", time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)).Open(time.Second)
+	w.Lose(time.Minute, events.CauseReset, "")
+	causes := []events.Cause{events.CauseRefused, events.CauseDialTimeout, events.CauseMuteInGreeting, events.CauseReset}
+	teller := &story.Teller{Zone: time.UTC, Most: 1}
+	flush := func() {
+		for _, r := range w.All {
+			teller.Add(r)
+		}
+		w.All = w.All[:0]
+	}
+	for n := range 25_000 {
+		w.Fail(time.Minute, causes[n/7%len(causes)])
+		if n%20 == 0 {
+			w.Add(0, &events.GatewayReported{Attempt: 1, RequestID: -1, Code: 2100 + n%37, Class: events.ClassUnknown, Message: strings.Repeat("x", n%50)})
+		}
+		flush()
+	}
+	w.Open(time.Second).Beat(time.Minute, 3)
+	flush()
+	s := teller.Stories()[0]
+	if n := len(s.Before) + len(s.During) + len(s.After); n > 250 {
+		t.Errorf("%d lines are kept", n)
+	}
+	told := 0
+	for _, l := range s.During {
+		told += l.Count
+	}
+	if told < 50_000 || !strings.Contains(s.During[120].Words, "more events") {
+		t.Errorf("the lines stand for %d events, and the 121st is %q", told, s.During[120].Words)
+	}
+	if n := len(s.Codes); n > 30 {
+		t.Errorf("%d codes are kept", n)
+	}
+}
+
+// TestATableFitsItsTerminal narrows the terminal.
+func TestATableFitsItsTerminal(t *testing.T) {
+	teller, stories := tell(served(t).All, 1)
+	for _, width := range []int{40, 60, 80, 100, 140} {
+		var b strings.Builder
+		p := story.Printer{Out: &b, Zone: time.UTC, Width: width}
+		if err := p.Incidents(teller.Incidents()); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(b.String(), "\n") {
+			if n := len([]rune(line)); n > width {
+				t.Errorf("of %d columns %d are used: %s", width, n, line)
+			}
+		}
+		if err := p.Story(stories[0]); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), "lasted") || strings.Contains(b.String(), "\x1b") {
+			t.Errorf("%d columns: %s", width, b.String())
+		}
+	}
+	var b strings.Builder
+	if err := (story.Printer{Out: &b, Colour: true}).Incidents(teller.Incidents()); err != nil || !strings.Contains(b.String(), "\x1b[31m") {
+		t.Errorf("%v, and no colour: %s", err, b.String())
+	}
+}
+
+// TestWhatIsTheSameIsNoDifference holds facts against each other.
+func TestWhatIsTheSameIsNoDifference(t *testing.T) {
+	w := served(t)
+	f := story.Facts(w.State, time.UTC)
+	if d := story.Diff(f, f); len(d) != 0 {
+		t.Errorf("a state differs from itself: %v", d)
+	}
+	none := story.Facts(events.NewState("main"), time.UTC)
+	got := make(map[string]string)
+	for _, d := range story.Diff(none, f) {
+		got[d.Group+"/"+d.Name] = d.Words(time.UTC)
+	}
+	for name, want := range map[string]string{
+		"connection/condition": "stopped → healthy", "totals/sessions opened": "0 → 2 (+2)",
+		"subscription/aapl-bars": "new: live, since 2026-11-22 03:05:16",
+		"link/link to IB":        "unknown → up, since 2026-11-22 03:05:15",
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+func TestDistancesAreShort(t *testing.T) {
+	for _, test := range []struct {
+		m    events.Millis
+		want string
+	}{
+		{0, "+0s"}, {-12_000, "-12s"}, {184_000, "+3m04s"}, {350, "+350ms"}, {0.2, "+1ms"}, {4100, "+4.1s"}, {59_700, "+1m00s"}, {3_599_900, "+1h00m"},
+		{7_380_000, "+2h03m"}, {86_399_000, "+1d00h"}, {-273_600_000, "-3d04h"},
+	} {
+		if got := story.Offset(test.m); got != test.want {
+			t.Errorf("%v ms: %q, want %q", float64(test.m), got, test.want)
+		}
+	}
 }

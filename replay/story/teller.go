@@ -79,7 +79,11 @@ func (t *Teller) Add(r events.Recorded) {
 	}
 	c.state = c.state.Apply(r)
 	for _, change := range changes {
-		t.change(c, change, before)
+		t.begin(c, change, before)
+		// That it was over for long enough is said by an event that is no part of it.
+		if change.Kind == incidents.Closed && !change.Incident.Stopped {
+			t.end(change)
+		}
 	}
 	line := t.line(r, c.state.Condition)
 	turned := (before.Condition == events.ConditionHealthy) != (c.state.Condition == events.ConditionHealthy)
@@ -89,25 +93,31 @@ func (t *Teller) Add(r events.Recorded) {
 			s.last = c.state
 		}
 	}
+	for _, change := range changes {
+		t.end(change)
+	}
 	c.before.add(line)
 }
 
-func (t *Teller) change(c *connection, change incidents.Change, before events.State) {
+// begin begins a story where an incident opened that is to be told.
+func (t *Teller) begin(c *connection, change incidents.Change, before events.State) {
 	i := change.Incident
-	if change.Kind == incidents.Opened {
-		if t.Want != nil && !t.Want(i) {
-			return
-		}
-		s := &told{id: i.ID, of: c, opened: i.OpenedAt, before: c.before, lines: newPage(maxHead, maxTail), first: before, last: before}
-		s.before.tail = slices.Clone(c.before.tail)
-		t.told = append(t.told, s)
-		if len(t.told) > t.Most {
-			t.told = slices.Delete(t.told, 0, 1)
-		}
+	if change.Kind != incidents.Opened || t.Want != nil && !t.Want(i) {
 		return
 	}
+	s := &told{id: i.ID, of: c, opened: i.OpenedAt, before: c.before, lines: newPage(maxHead, maxTail), first: before, last: before}
+	s.before.tail = slices.Clone(c.before.tail)
+	t.told = append(t.told, s)
+	if len(t.told) > t.Most {
+		t.told = slices.Delete(t.told, 0, 1)
+	}
+}
+
+// end ends the story of an incident of which nothing more is awaited.
+func (t *Teller) end(change incidents.Change) {
+	i := change.Incident
 	n := slices.IndexFunc(t.told, func(s *told) bool { return s.id == i.ID })
-	if n >= 0 && !i.Open() && settled(i) {
+	if n >= 0 && change.Kind != incidents.Opened && !i.Open() && settled(i) {
 		t.told[n].done = true
 	}
 }

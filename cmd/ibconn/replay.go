@@ -19,6 +19,8 @@ type replayCommand struct {
 	Incidents incidentsCommand `cmd:"" default:"withargs" help:"The incidents of a span as a table, the newest last; what replay alone does."`
 	Incident  incidentCommand  `cmd:"" help:"The whole story of one incident."`
 	At        atCommand        `cmd:"" help:"Where connections stood at a time."`
+	Report    reportCommand    `cmd:"" help:"One file to attach to a ticket: summary, plots, stories, statistics, events."`
+	Stats     statsCommand     `cmd:"" help:"How available a connection was, what its incidents came from, and when they come."`
 	Diff      diffCommand      `cmd:"" help:"What changed between two times."`
 	WhatIf    whatIfCommand    `cmd:"" help:"What happened, under another policy."`
 }

@@ -51,7 +51,7 @@ type facts struct {
 }
 
 func (f *facts) add(group, name string, since time.Time, format string, args ...any) {
-	f.all = append(f.all, Fact{Group: group, Name: name, Value: quote(fmt.Sprintf(format, args...)), Since: since})
+	f.all = append(f.all, Fact{Group: group, Name: name, Value: Plain(fmt.Sprintf(format, args...)), Since: since})
 }
 
 func (f *facts) due(group, name string, at time.Time) {

@@ -169,7 +169,7 @@ func (p Printer) Incidents(all []incidents.Incident) error {
 		b.WriteString(p.paint(incidentColour(i), line) + "\n")
 		words := Root(i)
 		if i.Window != "" {
-			words += ", inside the window '" + i.Window + "'"
+			words += ", inside the window '" + Plain(i.Window) + "'"
 		}
 		if i.Open() {
 			words += "; it goes on"

@@ -64,7 +64,7 @@ func names(s incidents.Step) string {
 	if len(s.Names) > shown {
 		text += fmt.Sprintf(" and %d more", len(s.Names)-shown)
 	}
-	return quote(text)
+	return Plain(text)
 }
 
 // Fault says whose fault something is, for a person.
@@ -159,7 +159,7 @@ func Summary(i incidents.Incident, zone *time.Location) []string {
 		cause += " The fault lies with " + Fault(i.Attribution) + "."
 	}
 	if i.Window != "" {
-		cause += fmt.Sprintf(" It fell into the window '%s', in which an interruption is expected.", i.Window)
+		cause += fmt.Sprintf(" It fell into the window '%s', in which an interruption is expected.", Plain(i.Window))
 	}
 	if i.DetectedAfter > 0 {
 		cause += fmt.Sprintf(" It had been so for %v when it was found, by %s.", i.DetectedAfter, strings.Replace(Found(i), "new", "a new", 1))

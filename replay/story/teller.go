@@ -162,7 +162,7 @@ func (s *told) note(r events.Recorded) {
 	}
 	if len(s.codes) < maxCodes {
 		reading := events.ReadNotice(code, message)
-		s.codes = append(s.codes, Code{Code: code, Class: reading.Class, Meaning: reading.Meaning, Advice: reading.Advice, Said: quote(message), Count: times})
+		s.codes = append(s.codes, Code{Code: code, Class: reading.Class, Meaning: reading.Meaning, Advice: reading.Advice, Said: Plain(message), Count: times})
 	}
 }
 
@@ -204,12 +204,12 @@ func (s *told) commanded(r events.Recorded) {
 		if len(s.commands) < maxCommands {
 			s.commands = append(s.commands, Command{
 				At: r.Time, Offset: events.MillisOf(r.Time.Sub(s.opened)),
-				ID: quote(id), Verb: verb, From: quote(from), Reason: quote(reason), Outcome: outcome,
+				ID: Plain(id), Verb: verb, From: Plain(from), Reason: Plain(reason), Outcome: outcome,
 			})
 		}
 	}
 	became := func(id, outcome string) bool {
-		n := slices.IndexFunc(s.commands, func(c Command) bool { return c.ID == quote(id) })
+		n := slices.IndexFunc(s.commands, func(c Command) bool { return c.ID == Plain(id) })
 		if n >= 0 {
 			s.commands[n].Outcome = outcome
 		}
@@ -219,13 +219,13 @@ func (s *told) commanded(r events.Recorded) {
 	case *events.CommandAccepted:
 		add(e.CommandID, e.Verb, "", e.Reason, "none yet")
 	case *events.CommandRejected:
-		add(e.CommandID, e.Verb, "", "", "rejected: "+quote(e.Message))
+		add(e.CommandID, e.Verb, "", "", "rejected: "+Plain(e.Message))
 	case *events.CommandCompleted:
 		if outcome := "completed in " + e.Took.String(); !became(e.CommandID, outcome) {
 			add(e.CommandID, e.Verb, "", "", outcome)
 		}
 	case *events.CommandFailed:
-		if outcome := "failed after " + e.Took.String() + ": " + quote(e.Message); !became(e.CommandID, outcome) {
+		if outcome := "failed after " + e.Took.String() + ": " + Plain(e.Message); !became(e.CommandID, outcome) {
 			add(e.CommandID, e.Verb, "", "", outcome)
 		}
 	case *events.SubscriptionAdded:
@@ -256,12 +256,12 @@ func (s *told) landed(r events.Recorded, what string) {
 		return
 	}
 	for _, frame := range frames {
-		name := quote(frame.Name)
+		name := Plain(frame.Name)
 		if name == "" {
 			name = fmt.Sprint("message ", frame.ID)
 		}
 		f.Frames = append(f.Frames, Frame{
-			Offset: events.MillisOf(frame.At.Sub(r.Time)), Dir: quote(frame.Dir), ID: frame.ID, Name: name, Size: frame.Size, Head: quote(frame.Head),
+			Offset: events.MillisOf(frame.At.Sub(r.Time)), Dir: Plain(frame.Dir), ID: frame.ID, Name: name, Size: frame.Size, Head: Plain(frame.Head),
 		})
 	}
 	s.flights, s.landings = append(s.flights, f), append(s.landings, why)
@@ -343,9 +343,9 @@ func (s *told) leading(i incidents.Incident) []Line {
 	return slices.Clone(all[first:])
 }
 
-// quote makes somebody else's words fit to be shown: one line without control
-// characters and account ids.
-func quote(s string) string {
+// Plain makes somebody else's words fit to be shown: one line without control
+// characters and account ids, of at most 200 characters.
+func Plain(s string) string {
 	const most = 200
 	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, " "), unprintable), " ")
 	s = events.MaskAccounts(s)

@@ -62,7 +62,7 @@ func (t *Teller) retry(r events.Recorded, c events.Cause, failures int, at time.
 	most, jitter := p.RetrySpan(failures, r.Time)
 	within := window
 	if within != "" {
-		within = " inside the window '" + window + "'"
+		within = " inside the window '" + Plain(window) + "'"
 	}
 	const slack = time.Millisecond // of rounding
 	switch possible := in.Duration() <= most+slack; {

@@ -31,6 +31,8 @@ var imports = map[string][]string{
 	"ibconn/testenv":           {"*"},
 	"ibconn/cmd":               {"*"},
 	"ibconn/testenv/memlog":    {"ibconn/events"},
+	// The page tells incidents as they are told elsewhere.
+	"ibconn/consumers/dashboard": {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/incidents"},
 	// The simulated gateway is for anyone's tests, so it knows nothing of ours.
 	"ibconn/testenv/gateway": {"github.com/scmhub/ibapi/protobuf", "github.com/rs/zerolog", "google.golang.org/protobuf", "golang.org/x/sys"},
 }

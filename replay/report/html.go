@@ -21,6 +21,7 @@ var pages = template.Must(template.New("report").Funcs(template.FuncMap{
 	"offset":   story.Offset,
 	"short":    story.Short,
 	"repeated": story.Repeated,
+	"sentence": sentence,
 	"severity": func(s events.Severity) string {
 		switch s {
 		case events.SeverityError:
@@ -49,10 +50,14 @@ func (r Report) HTML(w io.Writer) error {
 
 // Heading is the summary that comes first.
 func (v view) Heading() []string {
+	sentences := v.Summary()
 	if v.Single {
-		return v.Stories[0].Summary
+		sentences = v.Stories[0].Summary
 	}
-	return v.Summary()
+	for n, s := range sentences {
+		sentences[n] = strings.ReplaceAll(s, " %", "\u00a0%")
+	}
+	return sentences
 }
 
 // Day words a time with its date.
@@ -67,7 +72,7 @@ func (v view) Moment(at time.Time) string { return at.In(v.location()).Format(ti
 // Changed words a difference.
 func (v view) Changed(d story.Difference) string { return d.Words(v.location()) }
 
-// Card is a figure that stands out.
+// card is a figure that stands out.
 type card struct{ Name, Value, Note string }
 
 // Cards are the figures at the top.
@@ -75,7 +80,7 @@ func (v view) Cards() []card {
 	session := v.Levels[0]
 	cards := []card{
 		{"Session available", Percent(session), "of " + mean(session.Known)},
-		{"Incidents", fmt.Sprint(len(v.Incidents)), fmt.Sprintf("%d sessions failed", session.Failures)},
+		{"Incidents", fmt.Sprint(len(v.Incidents)), plural(session.Failures, "outage") + " of the session"},
 		{"Without a session", mean(session.Down), "longest " + mean(session.Longest)},
 		{"Heartbeats", fmt.Sprint(v.Heartbeats.Answered), fmt.Sprintf("answered; %d missed", v.Heartbeats.Missed)},
 	}
@@ -84,11 +89,18 @@ func (v view) Cards() []card {
 		cards = []card{
 			{"Lasted", story.Lasted(i), v.Day(i.OpenedAt)},
 			{"Found by", story.Found(i), foundNote(i.DetectedAfter)},
-			{"Ready after", since(!i.ReadyAt.IsZero(), i.ReadyAfter), fmt.Sprintf("%d attempts", i.Attempts)},
+			{"Ready after", since(!i.ReadyAt.IsZero(), i.ReadyAfter), plural(i.Attempts, "attempt")},
 			{"Data after", since(!i.DataAt.IsZero(), i.DataAfter), stoppedNote(i)},
 		}
 	}
 	return cards
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func stoppedNote(i incidents.Incident) string {
@@ -116,13 +128,13 @@ func since(known bool, m events.Millis) string {
 	return story.Short(m)
 }
 
-// Run is a stretch of a lane that is drawn as one.
+// run is a stretch of a lane that is drawn as one.
 type run struct {
 	X, Width string // in bins
 	Class    string
 }
 
-// Lane is a level over the span.
+// lane is a level over the span.
 type lane struct {
 	Name, Description string
 	Bins              int
@@ -132,7 +144,7 @@ type lane struct {
 // laneClasses are the classes of the digits of [Lanes].
 var laneClasses = [...]string{"unknown", "fine", "impaired", "gone"}
 
-// Lanes are the levels over the span.
+// LaneRows are the levels over the span.
 func (v view) LaneRows() []lane {
 	var lanes []lane
 	for n, text := range []string{v.Lanes.Session, v.Lanes.Link, v.Lanes.Farm, v.Lanes.Subscription} {
@@ -154,7 +166,7 @@ func (v view) LaneRows() []lane {
 	return lanes
 }
 
-// Tick is a time on an axis.
+// tick is a time on an axis.
 type tick struct {
 	Left  string // per cent
 	Label string
@@ -169,8 +181,8 @@ func (v view) Ticks() []tick {
 	}
 	step := 7 * dayLength
 	for _, s := range []time.Duration{
-		time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
-		time.Hour, 2 * time.Hour, 4 * time.Hour, 12 * time.Hour, dayLength, 2 * dayLength,
+		time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+		time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour, 12 * time.Hour, dayLength,
 	} {
 		if length/s <= 8 {
 			step = s
@@ -194,17 +206,29 @@ func (v view) Ticks() []tick {
 	_, seconds := begin.In(v.location()).Zone()
 	wall := begin.Add(time.Duration(seconds) * time.Second)
 	at := begin.Add(wall.Truncate(step).Add(step).Sub(wall))
+	if step >= dayLength {
+		at = midnight(begin.In(v.location()).Add(dayLength))
+	}
 	for n := 0; at.Sub(begin) < length; n++ {
 		left := 100 * float64(at.Sub(begin)) / float64(length)
 		if left < 94 {
 			ticks = append(ticks, tick{fmt.Sprintf("%.2f", left), at.In(v.location()).Format(layout), n%3 != 0})
 		}
 		at = at.Add(step)
+		if step >= dayLength { // days are not all as long
+			at = midnight(at.In(v.location()).Add(dayLength / 2))
+		}
 	}
 	return ticks
 }
 
-// Plot is the heartbeats as paths in a box of Bins by 100.
+// midnight is when a day began.
+func midnight(at time.Time) time.Time {
+	year, month, day := at.Date()
+	return time.Date(year, month, day, 0, 0, 0, 0, at.Location())
+}
+
+// plot is the heartbeats as paths in a box of Bins by 100.
 type plot struct {
 	Bins        int
 	Band, Mean  string
@@ -218,12 +242,12 @@ func (v view) Pulse() plot {
 	h := v.Heartbeats
 	// The lanes say how long the span is; the heartbeats' bins may be of another width.
 	length := float64(len(v.Lanes.Session)) * float64(v.Lanes.Width)
-	p := plot{Bins: 1000, Description: fmt.Sprintf("%d heartbeats were answered, in %v on average and %v at most, and %d were missed", h.Answered, h.Mean, h.Max, h.Missed)}
+	p := plot{Bins: 1000, Description: fmt.Sprintf("%d heartbeats were answered, in %v on average and %v at most; %d missed", h.Answered, h.Mean, h.Max, h.Missed)}
 	most := 0.0
 	for _, b := range h.Bins {
 		most = math.Max(most, float64(b.Max))
 	}
-	top := nice(most)
+	top := nice(1.1 * most)
 	p.Top, p.Middle = events.Millis(top).String(), events.Millis(top/2).String()
 	y := func(m events.Millis) float64 { return 98 - 94*float64(m)/top }
 	var band, back, line strings.Builder
@@ -265,7 +289,7 @@ func nice(f float64) float64 {
 	return 10 * power
 }
 
-// Mark is where an incident lies on the axis.
+// mark is where an incident lies on the axis.
 type mark struct {
 	Left, Width string // per cent
 	Label       string

@@ -42,7 +42,7 @@ func (r Report) Summary() []string {
 		}
 	}
 	for _, c := range r.Windows.Learned {
-		sentences = append(sentences, strings.ToUpper(c.Words[:1])+c.Words[1:]+".")
+		sentences = append(sentences, sentence(c.Words))
 	}
 	return sentences
 }
@@ -149,3 +149,5 @@ func (r Report) incidentRow(i incidents.Incident) []string {
 
 // weekdays are the rows of a heat map, in the order of a week at work.
 var weekdays = []time.Weekday{time.Monday, time.Tuesday, time.Wednesday, time.Thursday, time.Friday, time.Saturday, time.Sunday}
+
+func sentence(words string) string { return strings.ToUpper(words[:1]) + words[1:] + "." }

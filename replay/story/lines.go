@@ -11,6 +11,8 @@ import (
 const (
 	// near is how many lines back one may be that says the same.
 	near = 8
+	// apart is how long after a line one may come that is counted to it.
+	apart = 15 * time.Minute
 	// longStory is from how many lines on also what moved a level is folded.
 	longStory = 60
 	// maxHead and maxTail are how many lines are kept of the beginning and of the end.
@@ -188,7 +190,7 @@ func (p *page) fold(lines []Line, l Line) bool {
 		return false
 	}
 	for n := len(lines) - 1; n >= max(0, p.cut, len(lines)-near); n-- {
-		if lines[n].alike != l.alike {
+		if lines[n].alike != l.alike || l.At.Sub(lines[n].Until) > apart {
 			continue
 		}
 		to := &lines[n]

@@ -116,12 +116,12 @@ func Found(i incidents.Incident) string {
 	case events.CauseProcessRestarted:
 		return "new process"
 	case events.CauseReset, events.CauseClosedByGateway:
-		return "its end"
+		return "socket"
 	}
 	if i.Root.Code != 0 {
 		return "IB's error"
 	}
-	return "its end"
+	return "socket"
 }
 
 // Hit says which level an incident hit, and how many subscriptions: "session, 12 subs".

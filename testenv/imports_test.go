@@ -27,6 +27,8 @@ var imports = map[string][]string{
 	"ibconn/consumers/metrics": {"ibconn/events", "ibconn/bus", "github.com/prometheus/client_golang"},
 	"ibconn/consumers/web":     {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/status", "github.com/prometheus/client_golang"},
 	"ibconn/replay":            {"ibconn/events", "ibconn/bus"},
+	"ibconn/replay/report":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents", "ibconn/replay/story"},
+	"ibconn/replay/story":      {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
 	"ibconn/replay/whatif":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
 	"ibconn/testenv":           {"*"},
 	"ibconn/cmd":               {"*"},

@@ -25,7 +25,7 @@ func (p *past) collected(ctx context.Context, name events.ConnectionID, collecto
 		return report.Report{}, err
 	}
 	r, ok := collector.Report()
-	if !ok || r.To.Before(r.From) {
+	if !ok || !p.to.IsZero() && p.to.Before(r.From) || p.from.After(p.last) {
 		return report.Report{}, fmt.Errorf("%s has no event %s; the last of its log is of %s", name, p.words(), p.word(p.last))
 	}
 	return r, nil

@@ -241,14 +241,14 @@ func (f policyFlag) policy(ctx context.Context, name events.ConnectionID) (*conn
 // incidentCommand tells one incident.
 type incidentCommand struct {
 	Which string `arg:"" help:"Its number, its id, or last." placeholder:"N|ID"`
-	sourceFlags
+	momentFlags
 	policyFlag
 	JSON bool `name:"json" help:"Print it as JSON."`
 }
 
 // Run prints all there is to tell of an incident.
 func (i *incidentCommand) Run(ctx context.Context, c console) error {
-	p, err := i.past(ctx, c, time.Now(), 0)
+	p, err := i.flags().past(ctx, c, time.Now(), 0)
 	if err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (i *incidentCommand) Run(ctx context.Context, c console) error {
 	if teller.Policy, err = i.policy(ctx, events.ConnectionID(i.Connection)); err != nil {
 		return err
 	}
-	if _, err := p.find(ctx, i.sourceFlags, i.Which, &teller); err != nil {
+	if _, err := p.find(ctx, i.flags(), i.Which, &teller); err != nil {
 		return err
 	}
 	told := teller.Stories()[0]
@@ -270,19 +270,19 @@ func (i *incidentCommand) Run(ctx context.Context, c console) error {
 // atCommand tells where connections stood.
 type atCommand struct {
 	Time string `arg:"" help:"When: 03:12, \"yesterday 03:12\", \"2026-11-22 03:12\", 2026-11-22T03:12Z, or \"2h ago\"." placeholder:"TIME"`
-	placeFlags
+	momentFlags
 	JSON bool `name:"json" help:"Print the documents, as /status?at has them, as JSON; of several a list."`
 }
 
-// placeFlags say where the past is read from.
-type placeFlags struct {
+// momentFlags say where the past is read from.
+type momentFlags struct {
 	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
 	Data       string `help:"Read the log in the data directory of a stopped run, which is not changed, and not a bus." type:"existingdir" placeholder:"DIR"`
 	Connection string `help:"The connection's name; all there are by default." env:"IBCONN_CONNECTION"`
 	Zone       string `help:"The time zone that times are read and shown in: local, UTC, or a name such as Europe/Zurich." default:"local"`
 }
 
-func (f placeFlags) flags() sourceFlags {
+func (f momentFlags) flags() sourceFlags {
 	return sourceFlags{NATS: f.NATS, Data: f.Data, Connection: f.Connection, Zone: f.Zone}
 }
 
@@ -316,7 +316,7 @@ func (l log) Read(ctx context.Context, q bus.Query) iter.Seq2[bus.Entry, error] 
 }
 
 // states returns where connections stood at each of some times, in words.
-func (f placeFlags) states(ctx context.Context, c console, texts ...string) (*past, []time.Time, []map[events.ConnectionID]status.Document, error) {
+func (f momentFlags) states(ctx context.Context, c console, texts ...string) (*past, []time.Time, []map[events.ConnectionID]status.Document, error) {
 	p, err := f.flags().past(ctx, c, time.Now(), 0)
 	if err != nil {
 		return nil, nil, nil, err
@@ -387,7 +387,7 @@ func (a *atCommand) Run(ctx context.Context, c console) error {
 type diffCommand struct {
 	From string `arg:"" help:"The earlier time." placeholder:"TIME"`
 	To   string `arg:"" help:"The later time." placeholder:"TIME"`
-	placeFlags
+	momentFlags
 	JSON bool `name:"json" help:"Print both documents and the differences as JSON, a list by connection."`
 }
 

@@ -257,8 +257,25 @@ func (c *Collector) against(r Report) Windows {
 	if c.Zone == time.Local { // its name says nothing to anybody else
 		zones = append(zones[1:], zones[0])
 	}
-	w.Learned = append(w.Learned, Learn(outagesOf(r.Incidents), r.From, r.To, zones...)...)
+	outages := outagesOf(r.Incidents)
+	for n := range outages { // a window may be newer than the outage
+		if window, open := c.known().At(outages[n].At); open && outages[n].Window == "" {
+			outages[n].Window = window.String()
+		}
+	}
+	w.Learned = append(w.Learned, Learn(outages, r.From, r.To, zones...)...)
 	return w
+}
+
+// known are the configured windows that were given.
+func (c *Collector) known() connector.Windows {
+	var all connector.Windows
+	for _, name := range c.Windows {
+		if w, err := connector.ParseWindow(name); err == nil {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // count counts the incidents by what they have in common.

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -243,6 +244,9 @@ func (v view) Pulse() plot {
 	// The lanes say how long the span is; the heartbeats' bins may be of another width.
 	length := float64(len(v.Lanes.Session)) * float64(v.Lanes.Width)
 	p := plot{Bins: 1000, Description: fmt.Sprintf("%d heartbeats were answered, in %v on average and %v at most; %d missed", h.Answered, h.Mean, h.Max, h.Missed)}
+	if h.Answered == 0 {
+		p.Description = "No heartbeat that was answered is in the log of this span; they expire from it after a week"
+	}
 	most := 0.0
 	for _, b := range h.Bins {
 		most = math.Max(most, float64(b.Max))
@@ -266,8 +270,8 @@ func (v view) Pulse() plot {
 		floor = append(floor, fmt.Sprintf("L%.1f %.1f", x, y(b.Min)))
 		pen = "L"
 	}
-	for n := len(floor) - 1; n >= 0; n-- {
-		back.WriteString(floor[n])
+	for _, point := range slices.Backward(floor) {
+		back.WriteString(point)
 	}
 	if band.Len() > 0 {
 		p.Band, p.Mean = band.String()+back.String()+"Z", line.String()

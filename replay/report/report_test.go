@@ -117,6 +117,22 @@ func TestAMonth(t *testing.T) {
 	}
 }
 
+// TestAGivenWindowCoversWhatCameBefore holds that no window is suggested that is there.
+func TestAGivenWindowCoversWhatCameBefore(t *testing.T) {
+	given := "weekend Sat 22:00-22:45 Europe/Zurich"
+	r := collect(t, month(t).All, report.Collector{Windows: []string{given}})
+	found := false
+	for _, c := range r.Windows.Learned {
+		found = found || c.Weekly && c.Window == given
+		if c.Suggest != "" {
+			t.Errorf("a window is suggested: %s", c.Words)
+		}
+	}
+	if !found {
+		t.Errorf("%+v, want a cluster that the given window covers", r.Windows.Learned)
+	}
+}
+
 // TestTheReportOfEachNight holds what is pasted into a ticket.
 func TestTheReportOfEachNight(t *testing.T) {
 	for _, name := range []string{"daily_restart", "link_flood", "client_id_held_for_good"} {

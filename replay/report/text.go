@@ -82,15 +82,16 @@ func (r Report) heat(b *strings.Builder) {
 	}
 	b.WriteString("\n")
 	for _, day := range weekdays {
-		line := "  " + day.String()[:3] + "  "
+		var line strings.Builder
+		line.WriteString("  " + day.String()[:3] + "  ")
 		for _, n := range r.Heat.Counts[day] {
 			cell := "·"
 			if n > 0 {
 				cell = fmt.Sprint(n)
 			}
-			line += fmt.Sprintf("%-3s", cell)
+			fmt.Fprintf(&line, "%-3s", cell)
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 }
 

@@ -82,8 +82,12 @@ func Facts(s events.State, zone *time.Location) []Fact {
 		name  string
 		value uint64
 	}{
-		{"attempts", s.Counts.Attempts}, {"attempts that failed", s.Counts.Failures}, {"sessions opened", s.Counts.Sessions},
-		{"sessions lost", s.Counts.Losses}, {"errors", s.Counts.Errors}, {"events", s.Sequence},
+		{"attempts", s.Counts.Attempts},
+		{"attempts that failed", s.Counts.Failures},
+		{"sessions opened", s.Counts.Sessions},
+		{"sessions lost", s.Counts.Losses},
+		{"errors", s.Counts.Errors},
+		{"events", s.Sequence},
 	} {
 		f.total(n.name, n.value)
 	}

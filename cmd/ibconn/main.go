@@ -75,6 +75,7 @@ type console struct {
 	Out, Err io.Writer
 	Terminal bool // Out is a terminal
 	Colour   bool // and wants colours
+	Columns  int  // how wide the terminal is; 0 where that is not known
 
 	ErrTerminal bool // Err is a terminal
 }
@@ -93,8 +94,13 @@ func main() {
 		})
 	})
 	terminal := isTerminal(os.Stdout)
+	columns := 0
+	if terminal {
+		columns = columnsOf(os.Stdout)
+	}
 	os.Exit(execute(ctx, os.Args[1:], console{
-		Out: os.Stdout, Err: os.Stderr, Terminal: terminal, Colour: terminal && os.Getenv("NO_COLOR") == "",
+		Columns: columns,
+		Out:     os.Stdout, Err: os.Stderr, Terminal: terminal, Colour: terminal && os.Getenv("NO_COLOR") == "",
 		ErrTerminal: isTerminal(os.Stderr),
 	}))
 }

@@ -19,10 +19,16 @@ import (
 
 // replayCommand tells what was true then, and why.
 type replayCommand struct {
-	WhatIf whatIfCommand `cmd:"" help:"What happened, under another policy."`
-	Export exportCommand `cmd:"" help:"Write the events into a file."`
-	Import importCommand `cmd:"" help:"Take an exported file into a bus, under another name."`
-	Play   playCommand   `cmd:"" help:"Publish the events again, at their distances or faster, on other subjects."`
+	Incidents incidentsCommand `cmd:"" default:"withargs" help:"The incidents of a span as a table, the newest last; what replay alone does."`
+	Incident  incidentCommand  `cmd:"" help:"The whole story of one incident."`
+	At        atCommand        `cmd:"" help:"Where connections stood at a time."`
+	Diff      diffCommand      `cmd:"" help:"What changed between two times."`
+	Report    reportCommand    `cmd:"" help:"One file to attach to a ticket: summary, plots, stories, statistics, events."`
+	Stats     statsCommand     `cmd:"" help:"How available a connection was, what its incidents came from, and when they come."`
+	WhatIf    whatIfCommand    `cmd:"" help:"What happened, under another policy."`
+	Export    exportCommand    `cmd:"" help:"Write the events into a file."`
+	Import    importCommand    `cmd:"" help:"Take an exported file into a bus, under another name."`
+	Play      playCommand      `cmd:"" help:"Publish the events again, at their distances or faster, on other subjects."`
 }
 
 // placeFlags say where the past is read from.

@@ -37,11 +37,11 @@ func illegal(r Rule, format string, args ...any) error {
 type phases struct{ from, to []Phase }
 
 var (
-	resting = []Phase{PhaseIdle, PhaseStopped}
-	between = []Phase{PhaseWaiting, PhaseTripped}
-	trying  = []Phase{PhaseDialing, PhaseGreeting}
-	served  = append(slices.Clone(trying), PhaseReady)
-	ready   = []Phase{PhaseReady}
+	resting   = []Phase{PhaseIdle, PhaseStopped}
+	between   = []Phase{PhaseWaiting, PhaseTripped}
+	trying    = []Phase{PhaseDialing, PhaseGreeting}
+	served    = append(slices.Clone(trying), PhaseReady)
+	inSession = []Phase{PhaseReady}
 )
 
 // allowed says where each event may stand whose phase matters. Package connector's
@@ -52,32 +52,32 @@ var allowed = map[Type]phases{
 	(*GatewayReached)(nil).Type():   {[]Phase{PhaseDialing}, []Phase{PhaseGreeting}},
 	(*GatewayGreeted)(nil).Type():   {from: []Phase{PhaseGreeting}},
 	(*DialFailed)(nil).Type():       {trying, between},
-	(*SessionOpened)(nil).Type():    {[]Phase{PhaseGreeting}, ready},
-	(*SessionStale)(nil).Type():     {from: ready},
-	(*SessionFresh)(nil).Type():     {from: ready},
-	(*SessionLost)(nil).Type():      {ready, []Phase{PhaseWaiting}},
+	(*SessionOpened)(nil).Type():    {[]Phase{PhaseGreeting}, inSession},
+	(*SessionStale)(nil).Type():     {from: inSession},
+	(*SessionFresh)(nil).Type():     {from: inSession},
+	(*SessionLost)(nil).Type():      {inSession, []Phase{PhaseWaiting}},
 	(*BreakerOpened)(nil).Type():    {[]Phase{PhaseWaiting}, []Phase{PhaseTripped}},
-	(*BreakerClosed)(nil).Type():    {from: ready},
+	(*BreakerClosed)(nil).Type():    {from: inSession},
 	(*Stopped)(nil).Type():          {slices.Concat([]Phase{PhaseIdle}, served, between), []Phase{PhaseStopped}},
 	(*LoginNeeded)(nil).Type():      {from: append(slices.Clone(between), PhaseReady)},
 	(*PortChanged)(nil).Type():      {from: served},
 	(*LinkWentDown)(nil).Type():     {from: served},
 	(*LinkCameBack)(nil).Type():     {from: served},
-	(*LinkProven)(nil).Type():       {from: ready},
-	(*LinkFellSilent)(nil).Type():   {from: ready},
+	(*LinkProven)(nil).Type():       {from: inSession},
+	(*LinkFellSilent)(nil).Type():   {from: inSession},
 	(*FarmChanged)(nil).Type():      {from: served},
-	(*CompetingBegan)(nil).Type():   {from: ready},
-	(*CompetingEnded)(nil).Type():   {from: ready},
+	(*CompetingBegan)(nil).Type():   {from: inSession},
+	(*CompetingEnded)(nil).Type():   {from: inSession},
 	(*PacingReduced)(nil).Type():    {from: served},
 
-	(*HeartbeatAnswered)(nil).Type(): {from: ready},
-	(*HeartbeatMissed)(nil).Type():   {from: ready},
-	(*LinkAnswered)(nil).Type():      {from: ready},
-	(*LinkMissed)(nil).Type():        {from: ready},
+	(*HeartbeatAnswered)(nil).Type(): {from: inSession},
+	(*HeartbeatMissed)(nil).Type():   {from: inSession},
+	(*LinkAnswered)(nil).Type():      {from: inSession},
+	(*LinkMissed)(nil).Type():        {from: inSession},
 
-	(*SubscriptionPlacement)(nil).Type():  {from: ready},
-	(*SubscriptionDelivered)(nil).Type():  {from: ready},
-	(*SubscriptionFellSilent)(nil).Type(): {from: ready},
+	(*SubscriptionPlacement)(nil).Type():  {from: inSession},
+	(*SubscriptionDelivered)(nil).Type():  {from: inSession},
+	(*SubscriptionFellSilent)(nil).Type(): {from: inSession},
 }
 
 // Moves returns the phases that an event of type t may lead to from a phase: that phase

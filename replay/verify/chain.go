@@ -87,6 +87,7 @@ const (
 	maxBytes   = 4 << 20 // and their size
 	maxGaps    = 64
 	maxStrays  = 64
+	maxGap     = 1 << 32 // events that a heartbeat may say are missing
 )
 
 // connection is what is known of one connection's part of a log.
@@ -332,6 +333,8 @@ func (c *connection) tellPulse(f item) {
 	after := c.search(1, func(x item) bool { return x.rec.Sequence == r.Sequence && x.hash == r.PrevHash })
 	i := c.follower(0)
 	switch {
+	case r.Sequence <= c.head.Sequence && !known && c.wasMissing(r.Sequence):
+		// its event is missing, which is said
 	case slices.Contains(c.pulses[:], r.ID):
 		c.find(f.seen(), Duplicated, adviceForeign, "the heartbeat %s, behind event %d, stands twice", r.ID, r.Sequence)
 	case after >= 0:
@@ -344,9 +347,8 @@ func (c *connection) tellPulse(f item) {
 		c.tellLast()
 		c.head.Hash = r.PrevHash
 		return // it follows now
-	case r.Sequence > c.head.Sequence && (i < 0 || c.queue[i].rec.Sequence > r.Sequence) && r.Sequence-c.head.Sequence < 1<<32:
-		c.tellMissing(r.Sequence, r)
-		c.head = events.Head{Epoch: r.Epoch, Sequence: r.Sequence, Hash: r.PrevHash}
+	case r.Sequence > c.head.Sequence && (i < 0 || c.queue[i].rec.Sequence > r.Sequence) && r.Sequence-c.head.Sequence < maxGap:
+		c.tellMissingAt(i)
 		return
 	case r.Sequence == c.head.Sequence && r.PrevHash == c.head.Hash:
 		c.find(f.seen(), WrongEpoch, adviceForeign, "the heartbeat %s, behind event %d, is under epoch %d: the last claim is %d", r.ID, r.Sequence, r.Epoch, c.head.Epoch)
@@ -354,6 +356,30 @@ func (c *connection) tellPulse(f item) {
 		c.find(f.seen(), Changed, adviceBytes, "the heartbeat %s says that it was written behind event %d, and it is not so: it was changed, or is not of this log", r.ID, r.Sequence)
 	}
 	c.drop(0)
+}
+
+// tellMissingAt says that the events are missing behind which the next heartbeats were
+// written: up to the item at i, or if there is none up to the last of these.
+func (c *connection) tellMissingAt(i int) {
+	last := c.queue[0].rec
+	if i >= 0 {
+		next := c.queue[i].rec
+		c.tellMissing(next.Sequence-1, last)
+		c.head = events.Head{Epoch: epochBefore(next), Sequence: next.Sequence - 1, Hash: next.PrevHash}
+		return
+	}
+	for _, it := range c.queue {
+		if it.err == nil && it.rec.Sequence >= last.Sequence && it.rec.Sequence-c.head.Sequence < maxGap {
+			last = it.rec
+		}
+	}
+	c.tellMissing(last.Sequence, c.queue[0].rec)
+	c.head = events.Head{Epoch: last.Epoch, Sequence: last.Sequence, Hash: last.PrevHash}
+}
+
+// wasMissing says whether an event was said to be missing.
+func (c *connection) wasMissing(sequence uint64) bool {
+	return slices.ContainsFunc(c.gaps, func(g gap) bool { return g.from <= sequence && sequence <= g.to })
 }
 
 // agree says whether what comes says that the head has another hash.
@@ -423,7 +449,9 @@ func (c *connection) tellEvent(f item) {
 	case onHead && r.Sequence == want:
 		c.tellEpoch(f)
 	case onHead:
-		c.find(f.seen(), Changed, adviceBytes, "event %d (%s) says that its sequence is %d: it was changed after it was written", want, r.ID, r.Sequence)
+		about := f.seen()
+		about.sequence = want
+		c.find(about, Changed, adviceBytes, "event %d (%s) says that its sequence is %d: it was changed after it was written", want, r.ID, r.Sequence)
 		c.adopt(f, want)
 	case r.Sequence == want:
 		c.tellHash(f)
@@ -477,10 +505,25 @@ func (c *connection) tellOutOfTurn(f item, x int) {
 		}
 		c.drop(x)
 		c.accept(turn, turn.hash)
+		c.pulsesOf(turn, x)
 	case r.Sequence > turn.rec.Sequence:
 		c.tellStray(f)
 	default:
 		c.tellForeign(f)
+	}
+}
+
+// pulsesOf accepts the heartbeats before x that belong behind an event which was taken
+// from there.
+func (c *connection) pulsesOf(turn item, x int) {
+	for i := 0; i < x && i < len(c.queue); {
+		it := c.queue[i]
+		if it.err != nil || it.kind != events.KindHeartbeat || it.rec.Sequence != turn.rec.Sequence || !c.next(it) {
+			i++
+			continue
+		}
+		c.drop(i)
+		x--
 	}
 }
 
@@ -499,9 +542,8 @@ func (c *connection) tellStray(f item) {
 func (c *connection) tellForeign(f item) {
 	r := f.rec
 	other, known := c.known(r.Sequence)
-	late := slices.ContainsFunc(c.gaps, func(g gap) bool { return g.from <= r.Sequence && r.Sequence <= g.to })
 	switch {
-	case late && r.Sequence <= c.head.Sequence:
+	case c.wasMissing(r.Sequence) && r.Sequence <= c.head.Sequence:
 		c.find(f.seen(), Swapped, adviceOrder, "event %d (%s), which is missing in its place, stands behind event %d", r.Sequence, r.ID, c.head.Sequence)
 	case r.Epoch < c.head.Epoch && (known || r.Sequence > c.head.Sequence):
 		c.find(f.seen(), SecondWriter, adviceForeign, "event %d (%s) is of %s under epoch %d, which had ended: the last claim is %d", r.Sequence, r.ID, r.Source, r.Epoch, c.head.Epoch)

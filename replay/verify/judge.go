@@ -72,7 +72,9 @@ func (j *judge) look(c *connection, it item) {
 	j.outcomes(c, it, before)
 	switch e := r.Event.(type) {
 	case *events.DialStarted:
-		j.sure = true
+		if !j.sure {
+			j.sure, j.state.Breaker.Open = true, e.Probe
+		}
 	case *events.LogDamaged:
 		j.recorded(c, it, e)
 	case *events.Unknown:

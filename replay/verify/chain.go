@@ -101,6 +101,7 @@ type connection struct {
 	ring   [remembered]seen
 	pulses [pulses]string // ids of the last heartbeats
 	beat   int
+	moved  uint64 // the event whose heartbeats are out of their place, which was said last
 	queue  []item // what follows on something wrong, until that is told
 	links  int    // of these, those in the chain
 	bytes  int
@@ -133,6 +134,17 @@ func (c *connection) take(it item) {
 // drain takes from the queue what can be told: all of it, at the end.
 func (c *connection) drain(all bool) {
 	for len(c.queue) > 0 {
+		if c.queue[0].early && c.follows(c.queue[0]) {
+			// Heartbeats of the event before it stand behind it.
+			i := c.follower(0)
+			if i < 0 && !all && len(c.queue) < maxAhead && c.bytes < maxBytes {
+				return
+			}
+			if i < 0 {
+				i = len(c.queue)
+			}
+			c.beats(i)
+		}
 		if c.next(c.queue[0]) {
 			c.drop(0)
 			continue
@@ -158,6 +170,15 @@ func (c *connection) drop(i int) item {
 
 // next accepts an item if it follows.
 func (c *connection) next(it item) bool {
+	if !c.follows(it) {
+		return false
+	}
+	c.accept(it, it.hash)
+	return true
+}
+
+// follows says whether an item follows on the head.
+func (c *connection) follows(it item) bool {
 	if it.err != nil {
 		return false
 	}
@@ -174,11 +195,7 @@ func (c *connection) next(it item) bool {
 	if c.head.Sequence == 0 && it.rec.PrevHash != "" || head.Follows(it.rec) != nil {
 		return false
 	}
-	if it.kind == events.KindHeartbeat && slices.Contains(c.pulses[:], it.rec.ID) {
-		return false
-	}
-	c.accept(it, it.hash)
-	return true
+	return it.kind != events.KindHeartbeat || !slices.Contains(c.pulses[:], it.rec.ID)
 }
 
 // begin takes the first event that there is as it is.
@@ -337,11 +354,15 @@ func (c *connection) tellPulse(f item) {
 		// its event is missing, which is said
 	case slices.Contains(c.pulses[:], r.ID):
 		c.find(f.seen(), Duplicated, adviceForeign, "the heartbeat %s, behind event %d, stands twice", r.ID, r.Sequence)
+	case (after >= 0 || known && before.hash == r.PrevHash && r.Sequence < c.head.Sequence) && c.moved == r.Sequence:
+		// another one of that place was out of it too, which is enough
 	case after >= 0:
+		c.moved = r.Sequence
 		c.find(f.seen(), Swapped, adviceOrder, "the heartbeat %s stands before event %d, which it was written behind", r.ID, r.Sequence)
 	case r.Epoch < c.head.Epoch:
 		c.find(f.seen(), SecondWriter, adviceForeign, "the heartbeat %s is of %s under epoch %d, which had ended: the last claim is %d", r.ID, r.Source, r.Epoch, c.head.Epoch)
 	case known && before.hash == r.PrevHash && r.Sequence < c.head.Sequence:
+		c.moved = r.Sequence
 		c.find(f.seen(), Swapped, adviceOrder, "the heartbeat %s, which belongs behind event %d, stands behind event %d", r.ID, r.Sequence, c.head.Sequence)
 	case r.Sequence == c.head.Sequence && r.PrevHash != c.head.Hash && c.agree(r.PrevHash):
 		c.tellLast()
@@ -503,9 +524,10 @@ func (c *connection) tellOutOfTurn(f item, x int) {
 		if !f.early {
 			c.tellEarly(f, turn)
 		}
+		x -= c.beats(x) // of the event before
 		c.drop(x)
 		c.accept(turn, turn.hash)
-		c.pulsesOf(turn, x)
+		c.beats(x)
 	case r.Sequence > turn.rec.Sequence:
 		c.tellStray(f)
 	default:
@@ -513,18 +535,18 @@ func (c *connection) tellOutOfTurn(f item, x int) {
 	}
 }
 
-// pulsesOf accepts the heartbeats before x that belong behind an event which was taken
-// from there.
-func (c *connection) pulsesOf(turn item, x int) {
-	for i := 0; i < x && i < len(c.queue); {
-		it := c.queue[i]
-		if it.err != nil || it.kind != events.KindHeartbeat || it.rec.Sequence != turn.rec.Sequence || !c.next(it) {
+// beats accepts the heartbeats before x that follow on the head, and returns how many.
+func (c *connection) beats(x int) int {
+	n := 0
+	for i := 0; i < x-n; {
+		if it := c.queue[i]; it.kind != events.KindHeartbeat || !c.next(it) {
 			i++
 			continue
 		}
 		c.drop(i)
-		x--
+		n++
 	}
+	return n
 }
 
 // tellStray is for an event that stands far before its place.

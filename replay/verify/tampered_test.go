@@ -162,4 +162,3 @@ func FuzzAdd(f *testing.F) {
 		}
 	})
 }
-

@@ -137,9 +137,9 @@ func TestAHeartbeatOutOfPlaceIsSaid(t *testing.T) {
 		damage func(t *testing.T, p past, i int) past // i is the index of the heartbeat behind event 9
 		kind   verify.Kind
 	}{
-		"twice":          {func(_ *testing.T, p past, i int) past { return slices.Insert(p, i, p[i]) }, verify.Duplicated},
-		"twice, later":   {func(_ *testing.T, p past, i int) past { return slices.Insert(p, i+2, p[i]) }, verify.Duplicated},
-		"before its own": {func(_ *testing.T, p past, i int) past { p[i-1], p[i] = p[i], p[i-1]; return p }, verify.Swapped},
+		"twice":           {func(_ *testing.T, p past, i int) past { return slices.Insert(p, i, p[i]) }, verify.Duplicated},
+		"twice, later":    {func(_ *testing.T, p past, i int) past { return slices.Insert(p, i+2, p[i]) }, verify.Duplicated},
+		"before its own":  {func(_ *testing.T, p past, i int) past { p[i-1], p[i] = p[i], p[i-1]; return p }, verify.Swapped},
 		"behind the next": {func(_ *testing.T, p past, i int) past { p[i+1], p[i] = p[i], p[i+1]; return p }, verify.Swapped},
 		"under another claim": {func(_ *testing.T, p past, i int) past {
 			p[i].Payload = bytes.Replace(p[i].Payload, []byte(`"epoch":1`), []byte(`"epoch":3`), 1)

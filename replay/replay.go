@@ -101,8 +101,12 @@ func Events(ctx context.Context, source Source, q bus.Query) iter.Seq2[events.Re
 }
 
 // Connections returns the connections that a source has events of, in the order of
-// their names. It reads their claims: every connection begins with one.
+// their names. It asks the source, where that knows them, as an export does; otherwise it
+// reads their claims: every connection begins with one.
 func Connections(ctx context.Context, source Source) ([]events.ConnectionID, error) {
+	if s, knows := source.(interface{ Connections() []events.ConnectionID }); knows {
+		return s.Connections(), nil
+	}
 	found := make(map[events.ConnectionID]struct{})
 	for s, err := range source.Stored(ctx, bus.Query{Kinds: []events.Kind{events.KindClaimed}}) {
 		if err != nil {

@@ -26,6 +26,8 @@ var imports = map[string][]string{
 	"ibconn/consumers/metrics": {"ibconn/events", "ibconn/bus", "github.com/prometheus/client_golang"},
 	"ibconn/consumers/web":     {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/status", "github.com/prometheus/client_golang"},
 	"ibconn/replay":            {"ibconn/events", "ibconn/bus"},
+	"ibconn/replay/export":     {"ibconn/events", "ibconn/bus", "github.com/klauspost/compress"},
+	"ibconn/replay/play":       {"ibconn/events", "ibconn/bus"},
 	"ibconn/replay/whatif":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
 	"ibconn/testenv":           {"*"},
 	"ibconn/cmd":               {"*"},

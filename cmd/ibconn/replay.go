@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,18 +13,29 @@ import (
 	"ibconn/bus"
 	"ibconn/events"
 	"ibconn/replay"
+	"ibconn/replay/export"
 )
 
 // replayCommand tells what was true then, and why.
 type replayCommand struct {
 	WhatIf whatIfCommand `cmd:"" help:"What happened, under another policy."`
+	Export exportCommand `cmd:"" help:"Write the events into a file."`
+	Import importCommand `cmd:"" help:"Take an exported file into a bus, under another name."`
+	Play   playCommand   `cmd:"" help:"Publish the events again, at their distances or faster, on other subjects."`
+}
+
+// placeFlags say where the past is read from.
+type placeFlags struct {
+	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	Data       string `help:"Read the log in the data directory of a stopped run, which is not changed, and not a bus." type:"existingdir" placeholder:"DIR" xor:"source"`
+	File       string `help:"Read an export, and not a bus; - is standard input." placeholder:"FILE" xor:"source"`
+	Imported   string `help:"Read what was imported into the bus under a name, and not its log." placeholder:"NAME" xor:"source"`
+	Connection string `help:"The connection's name; without it, the only one that there is." env:"IBCONN_CONNECTION"`
 }
 
 // sourceFlags say where the past is read from, and which part of it.
 type sourceFlags struct {
-	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
-	Data       string `help:"Read the log in the data directory of a stopped run, which is not changed, and not a bus." type:"existingdir" placeholder:"DIR" xor:"source"`
-	Connection string `help:"The connection's name; without it, the only one that there is." env:"IBCONN_CONNECTION"`
+	placeFlags
 
 	Since time.Duration `help:"From so long ago on, such as 24h." xor:"from"`
 	From  string        `help:"From then on: 03:12, \"yesterday 03:12\", \"2026-11-22 03:12\", 2026-11-22T03:12Z, or -2h." placeholder:"TIME" xor:"from"`
@@ -70,41 +82,98 @@ func (f sourceFlags) span(now time.Time) (span, error) {
 type opened struct {
 	replay.Source
 	close func() error
+	// what it is, in words; where says which one.
+	what, where string
+	last        uint64 // the last position in it; 0 where that is not known
 }
 
 // open opens the source. How far a long copy is goes to a terminal.
-func (f sourceFlags) open(ctx context.Context, c console) (opened, error) {
-	if f.Data != "" {
-		bar := newBar(c, "copying")
-		log, err := bus.OpenCopy(ctx, f.Data, bus.CopyOptions{Log: zerolog.Nop(), Copied: bar.bytes})
-		bar.end()
+func (f placeFlags) open(ctx context.Context, c console) (opened, error) {
+	switch {
+	case f.Data != "":
+		return f.openData(ctx, c)
+	case f.File != "":
+		file, err := export.Open(f.File)
 		if err != nil {
 			return opened{}, err
 		}
-		return opened{log, log.Close}, nil
+		return opened{Source: file, close: file.Close, what: "an export", where: f.File}, nil
 	}
 	nc, err := bus.Dial(f.NATS, nats.Name("ibconn replay"))
 	if err != nil {
 		return opened{}, err
 	}
-	log, err := bus.FindLog(ctx, nc)
+	o, err := f.openBus(ctx, nc)
 	if err != nil {
 		nc.Close()
 		return opened{}, err
 	}
-	return opened{log, func() error { nc.Close(); return nil }}, nil
+	o.where, o.close = nc.ConnectedUrlRedacted(), func() error { nc.Close(); return nil }
+	return o, nil
+}
+
+func (f placeFlags) openBus(ctx context.Context, nc *nats.Conn) (opened, error) {
+	if f.Imported != "" {
+		name, err := events.ParseConnectionID(f.Imported)
+		if err != nil {
+			return opened{}, usageError{err}
+		}
+		imports, err := bus.FindImports(ctx, nc)
+		return opened{Source: imported{imports, name}, what: "an import"}, err
+	}
+	log, err := bus.FindLog(ctx, nc)
+	if err != nil {
+		return opened{}, err
+	}
+	last, err := log.Last(ctx)
+	return opened{Source: log, what: "a bus", last: last}, err
+}
+
+func (f placeFlags) openData(ctx context.Context, c console) (opened, error) {
+	bar := newBar(c, "copying")
+	log, err := bus.OpenCopy(ctx, f.Data, bus.CopyOptions{Log: zerolog.Nop(), Copied: bar.bytes})
+	bar.end()
+	if err != nil {
+		return opened{}, err
+	}
+	o := opened{Source: log, close: log.Close, what: "a data directory", where: f.Data}
+	if o.last, err = log.Last(ctx); err != nil {
+		return opened{}, errors.Join(err, log.Close())
+	}
+	return o, nil
+}
+
+// imported is one import.
+type imported struct {
+	*bus.Imports
+	name events.ConnectionID
+}
+
+func (i imported) Stored(ctx context.Context, q bus.Query) iter.Seq2[bus.Stored, error] {
+	if q.Connection == "" {
+		q.Connection = i.name
+	}
+	return i.Imports.Stored(ctx, q)
+}
+
+// Connections returns the one that it is.
+func (i imported) Connections() []events.ConnectionID { return []events.ConnectionID{i.name} }
+
+// connections are those that were asked for: the one, or all that the source has.
+func (f placeFlags) connections(ctx context.Context, source opened) ([]events.ConnectionID, error) {
+	if f.Connection == "" {
+		return replay.Connections(ctx, source.Source)
+	}
+	c, err := events.ParseConnectionID(f.Connection)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return []events.ConnectionID{c}, nil
 }
 
 // connection is the one that was asked for, or the only one that the source has.
-func (f sourceFlags) connection(ctx context.Context, source replay.Source) (events.ConnectionID, error) {
-	if f.Connection != "" {
-		c, err := events.ParseConnectionID(f.Connection)
-		if err != nil {
-			return "", usageError{err}
-		}
-		return c, nil
-	}
-	names, err := replay.Connections(ctx, source)
+func (f placeFlags) connection(ctx context.Context, source opened) (events.ConnectionID, error) {
+	names, err := f.connections(ctx, source)
 	switch {
 	case err != nil:
 		return "", err

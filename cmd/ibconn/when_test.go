@@ -32,9 +32,16 @@ func TestATimeIsReadAsAPersonWritesIt(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ text, want string }{
-		{"", "want one such as"}, {"soon", "want one such as"}, {"25:00", "want one such as"}, {"--2h", "want one such as"}, {"-x", "want one such as"},
-		{"2026-11-23 00:00", "in the future"}, {"2026-11-22T03:12:01.5-05:00", "in the future"}, {"2999-01-01T00:00Z", "in the future"},
-		{"2026-10-25 02:30", "showed that twice"}, {"2026-03-29 02:30", "never showed that"},
+		{"", "want one such as"},
+		{"soon", "want one such as"},
+		{"25:00", "want one such as"},
+		{"--2h", "want one such as"},
+		{"-x", "want one such as"},
+		{"2026-11-23 00:00", "in the future"},
+		{"2026-11-22T03:12:01.5-05:00", "in the future"},
+		{"2999-01-01T00:00Z", "in the future"},
+		{"2026-10-25 02:30", "showed that twice"},
+		{"2026-03-29 02:30", "never showed that"},
 		{strings.Repeat("9", 1000), "want one such as"},
 	} {
 		if got, err := parsePast(tt.text, now, zurich); err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 300 {

@@ -21,6 +21,7 @@ type replayCommand struct {
 	WhatIf whatIfCommand `cmd:"" help:"What happened, under another policy."`
 	Export exportCommand `cmd:"" help:"Write the events into a file."`
 	Import importCommand `cmd:"" help:"Take an exported file into a bus, under another name."`
+	Verify verifyCommand `cmd:"" help:"Whether the log is what was written: says what is missing, was changed, or should not be there."`
 	Play   playCommand   `cmd:"" help:"Publish the events again, at their distances or faster, on other subjects."`
 }
 

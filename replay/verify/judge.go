@@ -21,6 +21,8 @@ type judge struct {
 	// subscriptions are known.
 	whole bool
 
+	pulse, linkPulse pulse // the last heartbeats of each kind
+
 	settledAt time.Time // since when nothing keeps the commands that wait from their outcome
 	overdue   []string  // the commands of which that is told
 	wanted    map[string]subscription
@@ -28,6 +30,9 @@ type judge struct {
 	backFor   int     // how many events more it may come
 	recent    []Finding
 }
+
+// pulse is which probe of which attempt a heartbeat was about.
+type pulse struct{ attempt, number uint64 }
 
 // subscription is what became of one.
 type subscription struct {
@@ -67,6 +72,7 @@ func (j *judge) remember(f Finding) {
 func (j *judge) look(c *connection, it item) {
 	r, before := it.rec, j.state
 	j.clock(c, it, before)
+	j.beats(c, it)
 	j.state = before.Apply(r)
 	j.legal(c, it, before)
 	j.outcomes(c, it, before)
@@ -143,6 +149,29 @@ func (j *judge) legal(c *connection, it item, before events.State) {
 	if kind == Illegal {
 		j.sure = false // one finding is enough, until the next attempt
 	}
+}
+
+// beats looks for heartbeats that come after later ones. The chain does not hold their
+// order.
+func (j *judge) beats(c *connection, it item) {
+	last, is := &j.pulse, pulse{}
+	switch e := it.rec.Event.(type) {
+	case *events.HeartbeatAnswered:
+		is = pulse{e.Attempt, e.Number}
+	case *events.HeartbeatMissed:
+		is = pulse{e.Attempt, e.Number}
+	case *events.LinkAnswered:
+		last, is = &j.linkPulse, pulse{e.Attempt, e.Number}
+	case *events.LinkMissed:
+		last, is = &j.linkPulse, pulse{e.Attempt, e.Number}
+	default:
+		return
+	}
+	if is.attempt == last.attempt && is.number < last.number {
+		c.find(it.seen(), Swapped, adviceOrder, "the heartbeat %s behind event %d is about probe %d, and stands behind one about probe %d: it was moved, or stands twice", it.rec.ID, it.rec.Sequence, is.number, last.number)
+		return
+	}
+	*last = is
 }
 
 // clock looks for times that go back.

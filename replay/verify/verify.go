@@ -57,6 +57,7 @@ const (
 	Undecodable  Kind = "undecodable"   // a message is no event
 	WrongSubject Kind = "wrong_subject" // an event lies under another subject than its own
 	EndsEarly    Kind = "ends_early"    // the log ends before its high-water mark
+	StoreDamaged Kind = "store_damaged" // what keeps the log says that it has lost something of it
 	NotReadable  Kind = "not_readable"  // the source ends before its end, or is not what was written
 
 	Illegal     Kind = "illegal"      // no writer would write that event there
@@ -83,7 +84,7 @@ const (
 // Severity returns what a finding of that kind amounts to.
 func (k Kind) Severity() Severity {
 	switch k {
-	case Missing, Changed, Swapped, Duplicated, SecondWriter, WrongEpoch, WrongClaim, Undecodable, WrongSubject, EndsEarly, NotReadable:
+	case Missing, Changed, Swapped, Duplicated, SecondWriter, WrongEpoch, WrongClaim, Undecodable, WrongSubject, EndsEarly, StoreDamaged, NotReadable:
 		return Damage
 	case Illegal, Attempt, NoOutcome, OnRecord:
 		return Suspicious
@@ -197,6 +198,11 @@ func (v *Verifier) of(name events.ConnectionID) *connection {
 func (v *Verifier) find(f Finding) {
 	f.Severity = f.Kind.Severity()
 	v.found = append(v.found, f)
+}
+
+// Found makes a finding of what was found beside the events, such as by their source.
+func Found(k Kind, words, advice string) Finding {
+	return Finding{Kind: k, Severity: k.Severity(), Words: words, Advice: advice}
 }
 
 // maxUnknown bounds how many unknown types are told.

@@ -169,7 +169,6 @@ func (j *judge) beats(c *connection, it item) {
 	}
 	if is.attempt == last.attempt && is.number < last.number {
 		c.find(it.seen(), Swapped, adviceOrder, "the heartbeat %s behind event %d is about probe %d, and stands behind one about probe %d: it was moved, or stands twice", it.rec.ID, it.rec.Sequence, is.number, last.number)
-		return
 	}
 	*last = is
 }

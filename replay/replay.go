@@ -56,14 +56,14 @@ func Steps(ctx context.Context, source Source, q bus.Query) iter.Seq2[Step, erro
 	return func(yield func(Step, error) bool) {
 		states := make(map[events.ConnectionID]*events.State)
 		var before, none events.State
-		for s, err := range source.Stored(ctx, q) {
+		for m, err := range decoded(ctx, source, q) {
 			if err != nil {
 				yield(Step{}, err)
 				return
 			}
-			e, err := s.Entry()
-			step := Step{Stored: s, Recorded: e.Recorded, Err: err, State: &none, Before: &none}
-			if err == nil {
+			e := m.entry
+			step := Step{Stored: m.Stored, Recorded: e.Recorded, Err: m.err, State: &none, Before: &none}
+			if m.err == nil {
 				state := states[e.Connection]
 				if state == nil {
 					state = new(events.NewState(e.Connection))
@@ -85,12 +85,12 @@ func Steps(ctx context.Context, source Source, q bus.Query) iter.Seq2[Step, erro
 // Events yields the events of steps, and leaves out what is none.
 func Events(ctx context.Context, source Source, q bus.Query) iter.Seq2[events.Recorded, error] {
 	return func(yield func(events.Recorded, error) bool) {
-		for s, err := range source.Stored(ctx, q) {
+		for m, err := range decoded(ctx, source, q) {
 			if err != nil {
 				yield(events.Recorded{}, err)
 				return
 			}
-			if e, err := s.Entry(); err == nil && !yield(e.Recorded, nil) {
+			if m.err == nil && !yield(m.entry.Recorded, nil) {
 				return
 			}
 		}

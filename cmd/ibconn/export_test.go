@@ -227,7 +227,7 @@ func TestWhatIsWrongWithAnExportIsSaid(t *testing.T) {
 		{[]string{"import", "--file", golden, "--as", "night"}, exitUsage, "the connections main, other"},
 		{[]string{"import", "--file", there, "--as", "night"}, exitFailed, "it is no export"},
 		{[]string{"play", "--file", golden, "--speed", "fast"}, exitUsage, "--speed"},
-		{[]string{"play", "--file", golden, "--to", "ib.conn"}, exitUsage, "ib.conn is ibconn's own"},
+		{[]string{"play", "--file", golden, "--to", "ib.conn"}, exitUsage, "all but ib.replay is ibconn's own"},
 		{[]string{"play", "--file", golden, "--to", "ib.>"}, exitUsage, "--to"},
 		{[]string{"play", "--file", golden, "--skip-idle=-1s"}, exitUsage, "--skip-idle"},
 		{[]string{"play", "--file", golden, "--connection", "*"}, exitUsage, "connection name"},

@@ -145,12 +145,12 @@ func TestASpeedIsRead(t *testing.T) {
 
 var refused = []string{
 	"", "ib", "IB", "ib.conn", "ib.conn.state", "ib.log", "ib.log.main", "ib.cmd.main", "ib.data", "ib.incident.main", "ib.pool", "ib.import",
-	"Ib.Conn", "ib.*", "ib.>", "*", ">", "*.conn", "$JS.API", "$SYS", "$KV.ib_status", "_INBOX", "_INBOX.x", "_R_", ".ib", "ib.", "a..b", "a b", "a\x00b", "ä",
+	"Ib.Conn", "ib.alert", "ib.replayed", "ib.connection", "ib.*", "ib.>", "*", ">", "*.conn", "$JS.API", "$SYS", "$KV.ib_status", "_INBOX", "_INBOX.x", "_R_", ".ib", "ib.", "a..b", "a b", "a\x00b", "ä",
 	"ib.conn\u200b", strings.Repeat("a", 201),
 }
 
 func TestNothingIsPlayedWhereItCouldBeMistaken(t *testing.T) {
-	for _, text := range []string{"ib.replay", "ib.replay.night-1", "test", "ibconn", "ib.connection", "a_b.C"} {
+	for _, text := range []string{"ib.replay", "ib.replay.night-1", "test", "ibconn", "a_b.C", "my.ib.conn"} {
 		if got, err := play.ParsePrefix(text); got != text || err != nil {
 			t.Errorf("ParsePrefix(%q) = %q, %v, want it", text, got, err)
 		}

@@ -41,11 +41,13 @@ func TestLegalSaysWhatNoWriterWouldWrite(t *testing.T) {
 		words  string
 	}{
 		"a session out of nothing": {
-			[]events.Event{claim(), wanted()}, &events.SessionOpened{Attempt: 1}, events.RulePhase,
+			[]events.Event{claim(), wanted()},
+			&events.SessionOpened{Attempt: 1}, events.RulePhase,
 			"session_opened happens while the connection is waiting: want it greeting",
 		},
 		"a step left out": {
-			[]events.Event{claim(), wanted(), dial(1)}, &events.SessionOpened{Attempt: 1}, events.RulePhase,
+			[]events.Event{claim(), wanted(), dial(1)},
+			&events.SessionOpened{Attempt: 1}, events.RulePhase,
 			"session_opened happens while the connection is dialing: want it greeting",
 		},
 		"a standing that is not so": {
@@ -54,38 +56,46 @@ func TestLegalSaysWhatNoWriterWouldWrite(t *testing.T) {
 			"connect_requested says that the connection is ready after it: it is waiting",
 		},
 		"an attempt used twice": {
-			[]events.Event{claim(), wanted(), dial(1), &events.DialFailed{Attempt: 1, RetryAt: time.Unix(9, 0)}}, dial(1), events.RuleAttempt,
+			[]events.Event{claim(), wanted(), dial(1), &events.DialFailed{Attempt: 1, RetryAt: time.Unix(9, 0)}},
+			dial(1), events.RuleAttempt,
 			"attempt 1 begins: want 2, since no number is used twice",
 		},
 		"news of another attempt": {
-			[]events.Event{claim(), wanted(), dial(1)}, &events.GatewayReached{Attempt: 2}, events.RuleAttempt,
+			[]events.Event{claim(), wanted(), dial(1)},
+			&events.GatewayReached{Attempt: 2}, events.RuleAttempt,
 			"gateway_reached is of attempt 2: want 1, the present one",
 		},
 		"a heartbeat without a session": {
-			[]events.Event{claim()}, &events.HeartbeatMissed{Attempt: 1}, events.RulePhase,
+			[]events.Event{claim()},
+			&events.HeartbeatMissed{Attempt: 1}, events.RulePhase,
 			"missed happens while the connection is idle: want it ready",
 		},
 		"an outcome of no command": {
 			[]events.Event{claim()}, completed("x1"), events.RuleCommand, "command x1 is completed: none of that id waits for it",
 		},
 		"a second outcome": {
-			[]events.Event{claim(), accepted("x1"), completed("x1")}, completed("x1"), events.RuleCommand,
+			[]events.Event{claim(), accepted("x1"), completed("x1")},
+			completed("x1"), events.RuleCommand,
 			"command x1 is completed: none of that id waits for it",
 		},
 		"a command accepted twice": {
-			[]events.Event{claim(), accepted("x1"), completed("x1")}, accepted("x1"), events.RuleCommand,
+			[]events.Event{claim(), accepted("x1"), completed("x1")},
+			accepted("x1"), events.RuleCommand,
 			"command x1 is accepted a second time",
 		},
 		"a command begun twice": {
-			[]events.Event{claim(), accepted("x1"), &events.CommandBegun{CommandID: "x1"}}, &events.CommandBegun{CommandID: "x1"}, events.RuleCommand,
+			[]events.Event{claim(), accepted("x1"), &events.CommandBegun{CommandID: "x1"}},
+			&events.CommandBegun{CommandID: "x1"}, events.RuleCommand,
 			"command x1 is begun a second time",
 		},
 		"a claim that saw another log": {
-			[]events.Event{claim()}, &events.EpochBegan{PreviousEpoch: 4}, events.RuleClaim,
+			[]events.Event{claim()},
+			&events.EpochBegan{PreviousEpoch: 4}, events.RuleClaim,
 			"the claim says that epoch 4 was before it: want 1",
 		},
 		"a claim that saw another phase": {
-			[]events.Event{claim()}, &events.EpochBegan{PreviousEpoch: 1, PreviousPhase: events.PhaseReady}, events.RuleClaim,
+			[]events.Event{claim()},
+			&events.EpochBegan{PreviousEpoch: 1, PreviousPhase: events.PhaseReady}, events.RuleClaim,
 			"the claim says that the connection was ready before it: it was idle",
 		},
 		"a type of later":   {[]events.Event{claim()}, &events.Unknown{Name: "ib.conn.state.shines"}, "", ""},

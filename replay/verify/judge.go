@@ -154,7 +154,8 @@ func (j *judge) legal(c *connection, it item, before events.State) {
 // beats looks for heartbeats that come after later ones. The chain does not hold their
 // order.
 func (j *judge) beats(c *connection, it item) {
-	last, is := &j.pulse, pulse{}
+	last := &j.pulse
+	var is pulse
 	switch e := it.rec.Event.(type) {
 	case *events.HeartbeatAnswered:
 		is = pulse{e.Attempt, e.Number}

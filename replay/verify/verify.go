@@ -156,8 +156,10 @@ func (v *Verifier) Add(s bus.Stored) []Finding {
 	name, kind, err := events.ParseLogSubject(s.Subject)
 	if err != nil {
 		if v.strangers++; v.strangers <= maxStrangers {
-			v.find(Finding{Kind: WrongSubject, StreamSeq: s.StreamSeq, Words: "message " + number(s.StreamSeq) + " is in the log, and " + err.Error(),
-				Advice: "find out what writes to the stream"})
+			v.find(Finding{
+				Kind: WrongSubject, StreamSeq: s.StreamSeq, Words: "message " + number(s.StreamSeq) + " is in the log, and " + err.Error(),
+				Advice: "find out what writes to the stream",
+			})
 		}
 		return v.found
 	}

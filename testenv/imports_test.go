@@ -29,6 +29,7 @@ var imports = map[string][]string{
 	"ibconn/replay":            {"ibconn/events", "ibconn/bus"},
 	"ibconn/replay/export":     {"ibconn/events", "ibconn/bus", "github.com/klauspost/compress"},
 	"ibconn/replay/play":       {"ibconn/events", "ibconn/bus"},
+	"ibconn/replay/verify":     {"ibconn/events", "ibconn/bus"},
 	"ibconn/replay/whatif":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
 	"ibconn/testenv":           {"*"},
 	"ibconn/cmd":               {"*"},

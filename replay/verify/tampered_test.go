@@ -143,20 +143,23 @@ func TestTheEndIsWhatItWasOrIsSaid(t *testing.T) {
 
 // FuzzAdd lets any bytes come, under any subjects, between good events.
 func FuzzAdd(f *testing.F) {
-	good := night(f, 3)
+	good, _ := life(f)
 	for _, s := range good[:20] {
 		f.Add(s.Payload, s.Subject, uint(3), uint(5))
 	}
 	f.Add([]byte("{}"), "ib.log.main.state", uint(0), uint(0))
 	f.Fuzz(func(t *testing.T, payload []byte, subject string, at, again uint) {
 		p := slices.Clone(good)
-		for range 1 + again%20 {
+		for range 1 + again%5 {
 			p = slices.Insert(p, int(at%uint(len(p))), bus.Stored{Subject: subject, Payload: slices.Clone(payload)})
 			at = at*7 + 1
 		}
+		// A heartbeat that another resembles in all but what it says can stand beside it.
+		r, err := events.Decode(payload)
+		beat := err == nil && r.Heartbeat()
 		marks := good.mark()
 		for _, partial := range []bool{false, true} {
-			if len(verified(t, p.renumbered(), verify.Options{Marks: marks, Partial: partial})) == 0 {
+			if len(verified(t, p.renumbered(), verify.Options{Marks: marks, Partial: partial})) == 0 && !beat {
 				t.Error("something was put into the log, and nothing is said")
 			}
 		}

@@ -101,7 +101,7 @@ type connection struct {
 	ring   [remembered]seen
 	pulses [pulses]string // ids of the last heartbeats
 	beat   int
-	moved  uint64 // the event whose heartbeats are out of their place, which was said last
+	moved  uint64 // the event whose heartbeats are out of their place: that is said once
 	queue  []item // what follows on something wrong, until that is told
 	links  int    // of these, those in the chain
 	bytes  int
@@ -354,12 +354,13 @@ func (c *connection) tellPulse(f item) {
 		// its event is missing, which is said
 	case slices.Contains(c.pulses[:], r.ID):
 		c.find(f.seen(), Duplicated, adviceForeign, "the heartbeat %s, behind event %d, stands twice", r.ID, r.Sequence)
-	case (after >= 0 || known && before.hash == r.PrevHash && r.Sequence < c.head.Sequence) && c.moved == r.Sequence:
+	case c.moved == r.Sequence && (after >= 0 || r.Sequence < c.head.Sequence):
 		// another one of that place was out of it too, which is enough
 	case after >= 0:
 		c.moved = r.Sequence
 		c.find(f.seen(), Swapped, adviceOrder, "the heartbeat %s stands before event %d, which it was written behind", r.ID, r.Sequence)
 	case r.Epoch < c.head.Epoch:
+		c.moved = r.Sequence
 		c.find(f.seen(), SecondWriter, adviceForeign, "the heartbeat %s is of %s under epoch %d, which had ended: the last claim is %d", r.ID, r.Source, r.Epoch, c.head.Epoch)
 	case known && before.hash == r.PrevHash && r.Sequence < c.head.Sequence:
 		c.moved = r.Sequence
@@ -589,6 +590,7 @@ func (c *connection) tellEpoch(f item) {
 	case r.Claim():
 		c.find(f.seen(), WrongClaim, adviceForeign, "the claim at event %d (%s, of %s) begins epoch %d: want %d", r.Sequence, r.ID, r.Source, r.Epoch, c.head.Epoch+1)
 	case r.Epoch < c.head.Epoch:
+		c.moved = r.Sequence
 		c.find(f.seen(), SecondWriter, adviceForeign, "event %d (%s) is of %s under epoch %d, which had ended: the last claim is %d", r.Sequence, r.ID, r.Source, r.Epoch, c.head.Epoch)
 	default:
 		c.find(f.seen(), WrongEpoch, adviceForeign, "event %d (%s) is of %s under epoch %d, and the last claim is %d", r.Sequence, r.ID, r.Source, r.Epoch, c.head.Epoch)

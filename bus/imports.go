@@ -250,6 +250,18 @@ func (i *Imports) Connections(ctx context.Context) ([]events.ConnectionID, error
 	return names, nil
 }
 
+// About returns what [Import.Finish] was given.
+func (i *Imports) About(ctx context.Context, name events.ConnectionID) ([]byte, error) {
+	m, err := i.newest(ctx, events.ImportedSubject(name))
+	if err == nil && m == nil {
+		err = ErrNoImport
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bus: import %s: %w", name, err)
+	}
+	return m.Data, nil
+}
+
 // ErrNoImport says that nothing was imported under a name, or not all of it.
 var ErrNoImport = errors.New("there is no import of that name, or it was cut off")
 

@@ -92,8 +92,14 @@ func TestAnImportIsReadAsItsLogWas(t *testing.T) {
 	if got := readImports(t, imports, Query{}); len(got) != 0 {
 		t.Errorf("%d messages are read of an import that is not complete", len(got))
 	}
-	if err := m.Finish(t.Context(), []byte(`{}`)); err != nil {
+	if err := m.Finish(t.Context(), []byte("from there")); err != nil {
 		t.Fatal(err)
+	}
+	if about, err := imports.About(t.Context(), "night"); err != nil || string(about) != "from there" {
+		t.Errorf("About() = %q, %v", about, err)
+	}
+	if _, err := imports.About(t.Context(), "other"); !errors.Is(err, ErrNoImport) {
+		t.Errorf("About() of another = %v, want that there is none", err)
 	}
 	if names, err := imports.Connections(t.Context()); err != nil || fmt.Sprint(names) != "[night]" {
 		t.Errorf("Connections() = %v, %v, want night", names, err)

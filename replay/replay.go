@@ -19,6 +19,12 @@
 //   - Nothing that is read is changed.
 //   - What cannot be decoded, or is of a type that this program does not know, is a step
 //     like any other, with its bytes.
+//
+// # Non-obvious
+//
+//   - A source is read and decoded a few batches ahead, on goroutines that end before the
+//     iteration does. Who breaks off waits for a source that cannot be interrupted, such
+//     as a pipe that nothing comes from. With Follow nothing is read ahead.
 package replay
 
 import (

@@ -44,7 +44,7 @@ func (x *exportCommand) Run(ctx context.Context, c console) error {
 		return undone(ctx, err, "nothing was written")
 	}
 	fmt.Fprintf(c.Err, "%s: %s\n", x.Out, plural(trailer.Count, "messages"))
-	if !s.from.IsZero() {
+	if !s.from.IsZero() || source.header != nil && source.header.Partial() {
 		fmt.Fprintln(c.Err, "What was before is not in it, so how things stood at its beginning is not known to who reads it.")
 	}
 	return nil
@@ -65,8 +65,12 @@ func (x *exportCommand) export(ctx context.Context, c console, source opened, s 
 	}
 	h := export.Header{Version: version, Source: source.what + ", " + source.where, Connections: names, From: s.from.UTC(), To: s.to.UTC()}
 	change := func(s bus.Stored) (bus.Stored, error) { return s, nil }
-	if file, is := source.Source.(*export.File); is {
-		h.Redacted = file.Header().Redacted
+	if was := source.header; was != nil {
+		h.Redacted = was.Redacted
+		h.From = latest(h.From, was.From)
+		if h.To.IsZero() || !was.To.IsZero() && was.To.Before(h.To) {
+			h.To = was.To
+		}
 	}
 	if x.Redact {
 		h.Redacted, h.Source = true, source.what
@@ -92,6 +96,13 @@ func (x *exportCommand) export(ctx context.Context, c console, source opened, s 
 	}
 	trailer, err := out.commit()
 	return trailer, errors.Join(err, out.Close())
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // copy hands what is to be exported to write.

@@ -64,6 +64,10 @@ func TestANightIsExportedImportedAndPlayed(t *testing.T) {
 	if imported := export("imported.jsonl", bus, "--imported", "night"); !containsAll(imported, `"source":"/ibconn/import/night/`, `"subject":"night"`) || strings.Contains(imported, `"subject":"main"`) {
 		t.Errorf("imported\n%s", imported)
 	}
+	cliOK(t, "replay", "import", "--file", path("hidden.jsonl"), "--as", "hidden", bus)
+	if imported := export("imported-hidden.jsonl", bus, "--imported", "hidden"); !strings.Contains(imported, `"redacted":true`) {
+		t.Error("an import of what is redacted does not say that it is")
+	}
 	if exit, _, errs := cli(t, "replay", "export", bus, "--imported", "other", "--out", "-"); exit != exitFailed || !strings.Contains(errs, "no import of that name") {
 		t.Errorf("an import that is not there: exit %d, %s", exit, errs)
 	}
@@ -177,6 +181,13 @@ func TestASpanIsExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
+	again := filepath.Join(t.TempDir(), "again.jsonl")
+	if _, _, errs := cli(t, "replay", "export", "--file", out, "--out", again); !strings.Contains(errs, "What was before is not in it") {
+		t.Errorf("of a span of a span: %s", errs)
+	}
+	if b, err := os.ReadFile(again); err != nil || !strings.Contains(string(b), `"from":"2026-11-23T09:16:00Z","to":"2026-11-23T09:16:10Z"`) {
+		t.Errorf("a span of a span does not say that it is one, %v", err)
+	}
 	if h := x.Header(); !h.Partial() || len(h.Connections) != 1 || h.From.IsZero() || h.To.IsZero() {
 		t.Errorf("the header is %+v", h)
 	}

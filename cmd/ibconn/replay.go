@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -86,6 +87,8 @@ type opened struct {
 	// what it is, in words; where says which one.
 	what, where string
 	last        uint64 // the last position in it; 0 where that is not known
+	// header is that of the export that it is, or was imported from; nil otherwise.
+	header *export.Header
 }
 
 // open opens the source. How far a long copy is goes to a terminal.
@@ -98,7 +101,8 @@ func (f placeFlags) open(ctx context.Context, c console) (opened, error) {
 		if err != nil {
 			return opened{}, err
 		}
-		return opened{Source: file, close: file.Close, what: "an export", where: f.File}, nil
+		h := file.Header()
+		return opened{Source: file, close: file.Close, what: "an export", where: f.File, header: &h}, nil
 	}
 	nc, err := bus.Dial(f.NATS, nats.Name("ibconn replay"))
 	if err != nil {
@@ -119,8 +123,7 @@ func (f placeFlags) openBus(ctx context.Context, nc *nats.Conn) (opened, error) 
 		if err != nil {
 			return opened{}, usageError{err}
 		}
-		imports, err := bus.FindImports(ctx, nc)
-		return opened{Source: imported{imports, name}, what: "an import"}, err
+		return openImport(ctx, nc, name)
 	}
 	log, err := bus.FindLog(ctx, nc)
 	if err != nil {
@@ -128,6 +131,22 @@ func (f placeFlags) openBus(ctx context.Context, nc *nats.Conn) (opened, error) 
 	}
 	last, err := log.Last(ctx)
 	return opened{Source: log, what: "a bus", last: last}, err
+}
+
+func openImport(ctx context.Context, nc *nats.Conn, name events.ConnectionID) (opened, error) {
+	imports, err := bus.FindImports(ctx, nc)
+	if err != nil {
+		return opened{}, err
+	}
+	about, err := imports.About(ctx, name)
+	if err != nil {
+		return opened{}, err
+	}
+	var from importedFrom
+	if err := json.Unmarshal(about, &from); err != nil {
+		return opened{}, fmt.Errorf("import %s: what it says of itself is not as it must be: %w", name, err)
+	}
+	return opened{Source: imported{imports, name}, what: "an import", header: &from.Export}, nil
 }
 
 func (f placeFlags) openData(ctx context.Context, c console) (opened, error) {

@@ -42,7 +42,7 @@ func (c chain) encode(was, is events.Recorded, broken func(hash string) string) 
 const ImportSource = "/ibconn/import/"
 
 // Renamer makes events those of an import: under another name, with a source that says
-// so, in a hash chain of their own. The zero value is not good; see [NewRenamer].
+// so, in a hash chain of their own. See [NewRenamer].
 type Renamer struct {
 	name  events.ConnectionID
 	chain chain
@@ -66,7 +66,7 @@ func (r *Renamer) Rename(s bus.Stored) (bus.Stored, error) {
 	e, err := s.Entry()
 	s.Subject = events.LogSubject(r.name, kind)
 	if err != nil {
-		return s, nil //nolint:nilerror // it is no event, and imported as that
+		return s, nil
 	}
 	var parts struct{ Data json.RawMessage }
 	if err := json.Unmarshal(e.Wire, &parts); err != nil {

@@ -68,7 +68,7 @@ func (r *Redactor) Redact(s bus.Stored) (bus.Stored, error) {
 	was, err := events.Decode(s.Payload)
 	if err != nil {
 		s.Payload = []byte(hidden)
-		return s, nil //nolint:nilerror // it is no event, and hidden
+		return s, nil
 	}
 	is := was
 	is.ID, is.Causation = r.pseudonym(id, was.ID), r.pseudonym(id, was.Causation)
@@ -108,7 +108,7 @@ func (r *Redactor) hideIn(v reflect.Value, name string) {
 			r.hideIn(v.Index(i), name)
 		}
 	case reflect.Struct:
-		if reason, is := v.Addr().Interface().(*events.Reason); is && reason.Level == events.LevelSubscription {
+		if reason, is := reflect.TypeAssert[*events.Reason](v.Addr()); is && reason.Level == events.LevelSubscription {
 			reason.Name = r.pseudonym(named, reason.Name)
 		}
 		for i := range v.NumField() {

@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"ibconn/bus"
+	"ibconn/events"
 )
 
 // window is how far back the compression looks: who reads the file keeps as much.
@@ -50,6 +51,9 @@ func NewWriter(w io.Writer, h Header, compressed bool) (*Writer, error) {
 		h.ExportedAt = time.Now()
 	}
 	h.ExportedAt = h.ExportedAt.UTC()
+	if h.Connections == nil {
+		h.Connections = []events.ConnectionID{}
+	}
 	line, err := json.Marshal(h)
 	if err != nil {
 		return nil, err

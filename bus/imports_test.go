@@ -72,7 +72,9 @@ func readImports(t *testing.T, i *Imports, q Query) (all []Stored) {
 
 func TestAnImportIsReadAsItsLogWas(t *testing.T) {
 	w := newWorld(t, ServerOptions{Listen: "127.0.0.1:0"})
-	// Who imports is another process: it has no more rights than everybody.
+	// Who imports is another process: it has no more rights than everybody, which is
+	// why the run creates the stream.
+	openImports(t, w.nc)
 	outside, err := Dial(w.server.URL())
 	if err != nil {
 		t.Fatal(err)

@@ -52,16 +52,21 @@ func (i insider) allow(o *server.Options) {
 }
 
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
-// on the stream would not do: the stream itself can still be deleted.
+// on the stream would not do: the stream itself can still be deleted. Nor may they
+// create a stream, whatever its name, or change one: it could republish on the feed
+// what they store in it.
 func outsiderDenied() []string {
 	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, events.IncidentSubjects}
+	for _, verb := range []string{"CREATE", "UPDATE", "RESTORE"} {
+		denied = append(denied, "$JS.API.STREAM."+verb+".*")
+	}
 	streams := []string{events.Stream, events.DataStream, events.IncidentStream}
 	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket} {
 		denied = append(denied, "$KV."+bucket+".>")
 		streams = append(streams, "KV_"+bucket)
 	}
 	for _, stream := range append(streams, "KV_"+AlertBucket) {
-		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "MSG.DELETE"} {
+		for _, verb := range []string{"DELETE", "PURGE", "MSG.DELETE"} {
 			denied = append(denied, "$JS.API.STREAM."+verb+"."+stream)
 		}
 	}

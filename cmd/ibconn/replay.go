@@ -26,6 +26,7 @@ type replayCommand struct {
 	Report    reportCommand    `cmd:"" help:"One file to attach to a ticket: summary, plots, stories, statistics, events."`
 	Stats     statsCommand     `cmd:"" help:"How available a connection was, what its incidents came from, and when they come."`
 	WhatIf    whatIfCommand    `cmd:"" help:"What happened, under another policy."`
+	Verify    verifyCommand    `cmd:"" help:"Whether the log is what was written: says what is missing, was changed, or should not be there."`
 	Export    exportCommand    `cmd:"" help:"Write the events into a file."`
 	Import    importCommand    `cmd:"" help:"Take an exported file into a bus, under another name."`
 	Play      playCommand      `cmd:"" help:"Publish the events again, at their distances or faster, on other subjects."`

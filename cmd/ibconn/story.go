@@ -403,10 +403,10 @@ func (d *diffCommand) Run(ctx context.Context, c console) error {
 	}
 	diffs := []stateDiff{}
 	for _, name := range slices.Sorted(maps.Keys(all[1])) {
-		now, had := all[1][name], false
+		now := all[1][name]
 		diff := stateDiff{Connection: name, At: [2]time.Time(times), After: &now}
-		var before status.Document
-		if before, had = all[0][name]; had {
+		before, had := all[0][name]
+		if had {
 			diff.Before = &before
 		} else {
 			before.State = events.NewState(name)

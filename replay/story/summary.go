@@ -151,7 +151,7 @@ func wider(a, b events.Level) bool {
 }
 
 // Summary tells an incident in a few sentences to somebody who reads nothing else: the
-// root cause, what came of it, and how it ended.
+// root cause, what came of it, how it ended, and what to do about it.
 func Summary(i incidents.Incident, zone *time.Location) []string {
 	opened := i.OpenedAt.In(zoneOr(zone))
 	cause := fmt.Sprintf("On %s at %s, %s %s: %s.", opened.Format("Monday 2 January 2006"), opened.Format("15:04:05"), i.Connection, became(i), Root(i))
@@ -168,7 +168,11 @@ func Summary(i incidents.Incident, zone *time.Location) []string {
 	if s := consequences(i); s != "" {
 		sentences = append(sentences, s)
 	}
-	return append(sentences, outcome(i))
+	sentences = append(sentences, outcome(i))
+	if s := advice(i); s != "" {
+		sentences = append(sentences, s)
+	}
+	return sentences
 }
 
 func became(i incidents.Incident) string {

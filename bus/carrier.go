@@ -70,8 +70,10 @@ type position struct {
 type ForkError struct {
 	Connection events.ConnectionID
 	Status     events.RelayStatus // superseded, or differs
+	Common     uint64 // the sequence up to which both have the same
 	Words      string
 	place      uint64 // where the hub's log of it ended
+	lacking    bool   // the log here has nothing that the hub does not have
 }
 
 // Error says what the hub has, and what to do about it.
@@ -398,7 +400,9 @@ func (c *carrier) resume(ctx context.Context, hub *hubLog) error {
 	local, err := c.locate(ctx, hub, end)
 	if fork, ok := errors.AsType[*ForkError](err); ok {
 		fork.place = end.place
-		c.verdict = fork
+		if !fork.lacking { // which a Fetch changes
+			c.verdict = fork
+		}
 	}
 	if err != nil {
 		return err
@@ -483,10 +487,14 @@ func (c *carrier) search(ctx context.Context, hub *hubLog, end hubEnd) (uint64, 
 			return 0, c.fork(ctx, hub, end)
 		}
 	}
-	if found != 0 {
-		return max(found, end.local), nil
+	if found == 0 {
+		return 0, c.fork(ctx, hub, end)
 	}
-	return 0, c.fork(ctx, hub, end)
+	last, err := c.relay.Local.Last(ctx)
+	if err != nil {
+		return 0, &localError{err}
+	}
+	return between(found, end.local, last+1), nil
 }
 
 // between returns place, if it lies between two others, or else the lower of these.
@@ -520,15 +528,9 @@ func (c *carrier) remember(ctx context.Context) {
 // status says where the connection stands.
 func (c *carrier) status(ctx context.Context) (events.Relay, error) {
 	hub := c.relay.Hub.Status()
-	newest, err := c.relay.Local.newest(ctx, events.LogSubject(c.connection, "*"))
+	head, err := c.relay.Local.head(ctx, c.connection)
 	if err != nil {
 		return events.Relay{}, err
-	}
-	var head events.Head
-	if newest != nil {
-		if r, err := events.Decode(newest.Data); err == nil {
-			head = headAfter(r)
-		}
 	}
 	c.mu.Lock()
 	at, problem := c.at, c.problem
@@ -541,6 +543,9 @@ func (c *carrier) status(ctx context.Context) (events.Relay, error) {
 	}
 	stuck := c.stuck
 	c.mu.Unlock()
+	if fork, ok := errors.AsType[*ForkError](problem); ok {
+		s.Sequence = fork.Common
+	}
 	if head.Sequence > s.Sequence {
 		s.Lag = head.Sequence - s.Sequence
 		s.LagFor, err = c.waiting(ctx, at.local)

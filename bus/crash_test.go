@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, backfillUntilKilled(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(hubDir); dir != "" {
+		if err := hubUntilKilled(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

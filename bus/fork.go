@@ -16,12 +16,16 @@ func (c *carrier) fork(ctx context.Context, hub *hubLog, end hubEnd) error {
 	if err != nil {
 		return err
 	}
-	e := &ForkError{Connection: c.connection, Status: events.RelayDiffers}
+	if there == nil { // one of them has grown meanwhile
+		return errContested
+	}
+	e := &ForkError{Connection: c.connection, Status: events.RelayDiffers, Common: common}
 	switch {
-	case there != nil && here == nil:
+	case here == nil:
+		e.lacking = true
 		e.Words = fmt.Sprintf("the hub has %s up to sequence %d, and the log here ends at %d: this data directory is new, or was put back from a backup. "+
 			"Stop ibconn, and start it again while the hub can be reached: it then takes over what the hub has before it begins", c.connection, end.head.Sequence, common)
-	case there != nil && common > 0 && there.Claim():
+	case common > 0 && there.Claim():
 		e.Status = events.RelaySuperseded
 		e.Words = fmt.Sprintf("%s took %s: the hub has its claim behind sequence %d, so what was written here after that is not relayed. "+
 			"Stop one of the two, or give it a connection name of its own", there.Source, c.connection, common)

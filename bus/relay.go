@@ -53,6 +53,7 @@ const (
 	refusedWait  = 15 * time.Second
 	rememberTick = 5 * time.Second
 	statusWithin = 2 * time.Second
+	openWithin   = 5 * time.Second
 )
 
 // errNotRelayed is why there is no status of a connection.
@@ -95,8 +96,12 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // prepare finds which connections there are, and how far each had come.
 func (r *Relay) prepare(ctx context.Context) error {
+	// To the end, also when ctx ends meanwhile: a server that is closed while it
+	// creates a stream leaves some of it running.
+	opening, cancel := context.WithTimeout(context.WithoutCancel(ctx), openWithin)
+	defer cancel()
 	var err error
-	if r.marks, err = openRelayMarks(ctx, r.Local.nc); err != nil {
+	if r.marks, err = openRelayMarks(opening, r.Local.nc); err != nil {
 		return err
 	}
 	info, err := r.Local.stream.Info(ctx, jetstream.WithSubjectFilter(events.LogSubjects))

@@ -387,7 +387,6 @@ func TestAHubThatWasPutBackIsNoticedAndBroughtUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, h)
-	defer func() { t.Log(r.said, r.status()) }()
 	within(t, "the relay noticing", func() bool { return r.status().Reverted == 2 })
 	r.is(events.RelayCurrent)
 	wantSame(t, w.log, log, "main")

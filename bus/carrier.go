@@ -70,7 +70,7 @@ type position struct {
 type ForkError struct {
 	Connection events.ConnectionID
 	Status     events.RelayStatus // superseded, or differs
-	Common     uint64 // the sequence up to which both have the same
+	Common     uint64             // the sequence up to which both have the same
 	Words      string
 	place      uint64 // where the hub's log of it ended
 	lacking    bool   // the log here has nothing that the hub does not have

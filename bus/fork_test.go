@@ -227,7 +227,9 @@ func TestAConnectionThatSomebodyKeepsIsNotFetched(t *testing.T) {
 	go func() {
 		ended <- ServeCommands(serving, r.Hub.Conn(), CommandService{
 			Connection: "main", Version: "1.0.0", Verbs: []VerbSpec{{Verb: events.VerbStatus}}, Started: func() { close(served) },
-			Handle: func(context.Context, events.Verb, events.Request, func(events.Answer)) events.Answer { return events.Answer{OK: true} },
+			Handle: func(context.Context, events.Verb, events.Request, func(events.Answer)) events.Answer {
+				return events.Answer{OK: true}
+			},
 		})
 	}()
 	<-served

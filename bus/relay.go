@@ -54,6 +54,7 @@ const (
 	rememberTick = 5 * time.Second
 	statusWithin = 2 * time.Second
 	openWithin   = 5 * time.Second
+	drainTick    = 10 * time.Millisecond
 )
 
 // errNotRelayed is why there is no status of a connection.
@@ -234,4 +235,18 @@ func (r *Relay) Status(ctx context.Context, c events.ConnectionID) (events.Relay
 		return events.Relay{}, fmt.Errorf("bus: relay status of %s: %w", c, err)
 	}
 	return s, nil
+}
+
+// Drain returns once the hub has every event, or nothing more can come to it for now,
+// or ctx ends.
+func (r *Relay) Drain(ctx context.Context) {
+	r.init()
+	for _, c := range r.all() {
+		for {
+			s, err := c.status(ctx)
+			if err != nil || s.Status != events.RelayBehind || sleep(ctx, drainTick) != nil {
+				break
+			}
+		}
+	}
 }

@@ -4,11 +4,10 @@ import "time"
 
 // Relay says how far the log of a connection has come to the hub.
 type Relay struct {
-	Hub    string      `json:"hub"` // its URL, without a password
-	Status RelayStatus `json:"status"`
-	Since  time.Time   `json:"since,omitzero"` // when the status is
-	// Problem says in words what keeps events from the hub, and what to do about it.
-	Problem string `json:"problem,omitempty"`
+	Hub     string      `json:"hub"` // its URL, without a password
+	Status  RelayStatus `json:"status"`
+	Since   time.Time   `json:"since,omitzero"`    // when the status is
+	Problem string      `json:"problem,omitempty"` // what keeps events from the hub, in words, and what to do about it
 
 	Sequence   uint64 `json:"sequence"`             // of the newest event that the hub is known to have
 	Lag        uint64 `json:"lag_events"`           // how many events of the log, heartbeats aside, it is not known to have

@@ -26,7 +26,7 @@ const noHTTP = "off"
 
 // consumeCommand runs consumers apart from whoever keeps the connections.
 type consumeCommand struct {
-	NATS string   `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	HTTP string   `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
 	What []string `arg:"" optional:"" enum:"metrics,status,incidents" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus."`
 }
@@ -40,7 +40,7 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 		}
 		all.HTTP = c.HTTP
 	}
-	nc, err := bus.Dial(c.NATS, nats.Name("ibconn consume"))
+	nc, err := c.dial("ibconn consume")
 	if err != nil {
 		return err
 	}
@@ -62,10 +62,11 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 // consumers make something of a log for others. They know what the log says, and
 // no more, so that they may run anywhere, in as many copies as are wanted.
 type consumers struct {
-	Status    bool          // keep the documents of where each connection stands
-	Incidents bool          // publish incidents
-	Settle    time.Duration // of these; see [incidents.Fold]
-	HTTP      string        // the address to serve; empty for none
+	Status    bool                   // keep the documents of where each connection stands
+	Incidents bool                   // publish incidents
+	Settle    time.Duration          // of these; see [incidents.Fold]
+	HTTP      string                 // the address to serve; empty for none
+	Metrics   []prometheus.Collector // further ones to show there
 	Log       zerolog.Logger
 	Serving   func(url string)
 }
@@ -205,8 +206,10 @@ func (c consumers) serve(ctx context.Context, nc *nats.Conn) error {
 	}
 	m := metrics.New(time.Now)
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(m); err != nil {
-		return err
+	for _, collector := range append([]prometheus.Collector{m}, c.Metrics...) {
+		if err := registry.Register(collector); err != nil {
+			return err
+		}
 	}
 	reader := &follow.Reader{Log: log, Ends: m.Ends}
 	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught()}

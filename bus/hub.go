@@ -77,8 +77,8 @@ func DialHub(o HubOptions) (*Hub, error) {
 		nats.ReconnectBufSize(-1),
 		nats.ConnectHandler(func(*nats.Conn) { h.found() }),
 		nats.ReconnectHandler(func(*nats.Conn) { h.found() }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { h.lost(err) }),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { h.lost(err) }),
+		nats.DisconnectErrHandler(h.lost),
+		nats.ReconnectErrHandler(h.lost),
 		nats.ErrorHandler(h.complaint),
 	}, o.Login...)...)
 	if err != nil {
@@ -174,7 +174,10 @@ func (h *Hub) found() {
 	line.Dur("away", away).Msg("the hub is back")
 }
 
-func (h *Hub) lost(err error) {
+func (h *Hub) lost(nc *nats.Conn, err error) {
+	if nc.IsClosed() {
+		return // by us
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.connected {

@@ -49,6 +49,33 @@ func (e *UndecodableError) Is(target error) bool { return target == events.ErrMa
 // Unwrap returns what is wrong with the message.
 func (e *UndecodableError) Unwrap() error { return e.Err }
 
+// Stored is a message of the log as it lies there, whatever it says.
+type Stored struct {
+	Subject   string
+	StreamSeq uint64
+	StoredAt  time.Time // by the clock of the server that stored it
+	Payload   []byte
+}
+
+// Entry returns the event that it is, or an *[UndecodableError].
+func (s Stored) Entry() (Entry, error) { return decode(s.Subject, s.StreamSeq, s.Payload) }
+
+// Stored yields what q selects as it lies in the log; otherwise it is as
+// [Log.Read].
+func (l *Log) Stored(ctx context.Context, q Query) iter.Seq2[Stored, error] {
+	return func(yield func(Stored, error) bool) {
+		for m, err := range l.messages(ctx, q, q.subjects()) {
+			if err != nil {
+				yield(Stored{}, fmt.Errorf("bus: read: %w", err))
+				return
+			}
+			if !yield(Stored{Subject: m.subject, StreamSeq: m.seq, StoredAt: m.at.UTC(), Payload: m.Data()}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Read yields the events that q selects, in the order they were stored. Without
 // Follow it ends with the last event that was stored when Read began; with
 // Follow it ends with ctx, or when the connection to the server is closed for
@@ -59,12 +86,12 @@ func (e *UndecodableError) Unwrap() error { return e.Err }
 // an interrupted connection is waited for.
 func (l *Log) Read(ctx context.Context, q Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		for m, err := range l.messages(ctx, q, q.subjects()) {
+		for s, err := range l.Stored(ctx, q) {
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("bus: read: %w", err))
+				yield(Entry{}, err)
 				return
 			}
-			if !yield(decode(m.subject, m.seq, m.Data())) {
+			if !yield(s.Entry()) {
 				return
 			}
 		}
@@ -123,6 +150,7 @@ type message struct {
 	jetstream.Msg
 	subject string
 	seq     uint64
+	at      time.Time // when it was stored
 }
 
 // messages yields the messages on the given subjects that q selects. With
@@ -216,7 +244,7 @@ func (s *source) consume(ctx context.Context, q *Query, subjects []string, yield
 			return nil
 		}
 		q.After, received = seq, meta.Sequence.Consumer
-		if !meta.Timestamp.Before(q.Since) && !yield(message{m, m.Subject(), seq}, nil) {
+		if !meta.Timestamp.Before(q.Since) && !yield(message{m, m.Subject(), seq, meta.Timestamp}, nil) {
 			return nil
 		}
 		if !q.Follow && (seq == end || meta.NumPending == 0) {

@@ -143,17 +143,32 @@ func decode(payload []byte) (Recorded, error) {
 	case !utf8.Valid(payload):
 		return Recorded{}, errors.New("not UTF-8")
 	}
+	if w, usual := envelope(payload); usual {
+		if r, err := w.decode(payload); err == nil {
+			return r, nil
+		}
+		// It may be an event all the same: what was taken for the data may be more. If
+		// not, the words are of all of it.
+	}
 	var w wire
 	if err := json.Unmarshal(payload, &w); err != nil {
 		return Recorded{}, wordJSONError(err)
 	}
-	r, err := w.attributes()
+	return w.decode(payload)
+}
+
+// decode returns the event with its attributes.
+func (w *wire) decode(payload []byte) (Recorded, error) {
+	r, err := w.recorded()
 	if err != nil {
 		return Recorded{}, err
 	}
 	r.Wire = payload
 	r.Event = New(w.Type)
 	if r.Event == nil {
+		if !json.Valid(w.Data) {
+			return Recorded{}, errors.New("data is not a JSON object")
+		}
 		r.Event = &Unknown{Name: w.Type, Data: w.Data}
 		return r, nil
 	}
@@ -166,8 +181,8 @@ func decode(payload []byte) (Recorded, error) {
 	return r, nil
 }
 
-// attributes returns everything but the event itself.
-func (w *wire) attributes() (Recorded, error) {
+// recorded returns everything but the event itself.
+func (w *wire) recorded() (Recorded, error) {
 	switch {
 	case w.SpecVersion != "1.0":
 		return Recorded{}, fmt.Errorf("specversion %q: want \"1.0\"", w.SpecVersion)

@@ -337,18 +337,76 @@ func again(t *testing.T, r Recorded) Recorded {
 	return r
 }
 
+// What Encode writes is read in the quick way, unless a string in the attributes has
+// an escape in it.
+func TestOurOwnFormIsReadTheQuickWay(t *testing.T) {
+	for _, e := range samples() {
+		r := record(t, e)
+		w, usual := envelope(r.Wire)
+		if !usual {
+			t.Errorf("%s is read the long way", r.Wire)
+		}
+		var want wire
+		if err := json.Unmarshal(r.Wire, &want); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(w, want) {
+			t.Errorf("%s is\n%+v\nwant\n%+v", r.Wire, w, want)
+		}
+	}
+	r := record(t, samples()[0])
+	r.Wire, r.Correlation = nil, `a "quoted" word`
+	b, err := Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, usual := envelope(b); usual {
+		t.Errorf("%s is read the quick way", b)
+	}
+	if got, err := Decode(b); err != nil || got.Correlation != r.Correlation {
+		t.Errorf("Decode(%s) has correlation %q, %v", b, got.Correlation, err)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	wires := [][]byte{}
+	for _, e := range samples() {
+		wires = append(wires, record(b, e).Wire)
+	}
+	for i := 0; b.Loop(); i++ {
+		if _, err := Decode(wires[i%len(wires)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, e := range samples() {
 		f.Add(record(f, e).Wire)
 	}
 	f.Add([]byte(`{"specversion":"1.0","id":"a","source":"b","type":"ib.conn.order.filled","subject":"main","time":"0001-01-01T00:00:00+00:01","sequence":"1","epoch":1,"data":{"x":"<\u2028"}}`))
+	usual := string(record(f, samples()[0]).Wire)
+	f.Add([]byte(usual[:len(usual)-1] + `,"epoch":7,"data":{}}`)) // the last one counts
+	f.Add([]byte(strings.Replace(usual, `"id":"`, `"id":"\u0041`, 1)))
+	f.Add([]byte(strings.Replace(usual, `"epoch":`, `"epoch":0`, 1)))
+	f.Add([]byte(usual + "}"))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		r, err := Decode(bytes.Clone(payload))
 		if err != nil {
+			if _, err := Decode(append([]byte{' '}, payload...)); err == nil {
+				t.Errorf("%s is an event only with a space before it", payload)
+			}
 			return
 		}
 		if b, err := Encode(r); err != nil || !bytes.Equal(b, payload) {
 			t.Fatalf("Encode = %s, %v, want the bytes that were decoded: %s", b, err, payload)
+		}
+		// In another form of JSON, which takes the long way, it is the same event.
+		if other, err := Decode(append([]byte{' '}, payload...)); len(payload) < MaxSize {
+			other.Wire = payload
+			if err != nil || !reflect.DeepEqual(other, r) {
+				t.Errorf("%s is\n%+v\nand with a space before it\n%+v, %v", payload, r, other, err)
+			}
 		}
 		// What was decoded may have been written in another way than ours; from
 		// the second time on it is ours, and nothing changes any more.

@@ -51,6 +51,7 @@ type commandLine struct {
 	Run        runCommand     `cmd:"" help:"Connect to a gateway and stay connected."`
 	Watch      watchCommand   `cmd:"" help:"Follow the events."`
 	Status     statusCommand  `cmd:"" help:"What is true now."`
+	Replay     replayCommand  `cmd:"" help:"What was true then, and why."`
 	Consume    consumeCommand `cmd:"" help:"Run consumers of the events apart from the connector."`
 	Reconnect  verbCommand    `cmd:"" help:"End the session, if any, and open a new one at once."`
 	Connect    verbCommand    `cmd:"" help:"Be connected: undo disconnect, or force a probe of an open breaker."`

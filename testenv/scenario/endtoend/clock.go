@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type clock struct {
 // alarm is a timer of a clock.
 type alarm struct {
 	at   time.Duration
+	wait time.Duration // from when it was set
 	rang chan time.Time
 }
 
@@ -40,7 +42,7 @@ func (c *clock) Timer(d time.Duration) (rang <-chan time.Time, stop func()) {
 func (c *clock) set(d time.Duration) (a *alarm, rings bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a = &alarm{at: c.passed + d, rang: make(chan time.Time, 1)}
+	a = &alarm{at: c.passed + d, wait: d, rang: make(chan time.Time, 1)}
 	if d <= 0 {
 		a.rang <- c.wall
 		return a, true
@@ -71,6 +73,13 @@ func (c *clock) next() *alarm {
 		}
 	}
 	return first
+}
+
+// setFor says whether an alarm is set that was to ring after so long at most.
+func (c *clock) setFor(most time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.alarms, func(a *alarm) bool { return a.wait <= most })
 }
 
 // ring rings an alarm, due or not.

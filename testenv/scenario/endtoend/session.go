@@ -187,8 +187,9 @@ func (s *session) busy() string {
 		if s.coming != 0 {
 			return fmt.Sprintf("the gateway has sent %d things that did not reach %s", s.coming, name)
 		}
-		held := stats.Requests[gateway.ReqCurrentTime] < s.asked[gateway.ReqCurrentTime] && w.dialerClock.next() != nil
-		if held { // by its spacing
+		// Held by its spacing, that is: what else a dialer waits for takes longer.
+		held := stats.Requests[gateway.ReqCurrentTime] < s.asked[gateway.ReqCurrentTime] && w.dialerClock.setFor(connector.ProbeSpacing)
+		if held {
 			stats.Requests[gateway.ReqCurrentTime] = s.asked[gateway.ReqCurrentTime]
 		}
 		if !maps.Equal(stats.Requests, s.asked) {

@@ -62,7 +62,7 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 		Consumers: consumers{Status: true, Incidents: true, HTTP: address, Log: log, Serving: func(url string) {
 			log.Info().Str("metrics", url+"/metrics").Str("status", url+"/status").Msg("http is up")
 		}},
-		Ready:   func(url string) { w.introduce(external.show(log.Info(), url).Str("data", r.Data)) },
+		Ready:   func(url string) { w.introduce(log.Info().Str("data", r.Data), external, url) },
 		OnEvent: show,
 	}
 	return a.Run(ctx)
@@ -95,7 +95,7 @@ func (r *runCommand) hub() (*external, error) {
 }
 
 // introduce writes the line that says what is up.
-func (w wiring) introduce(line *zerolog.Event) {
+func (w wiring) introduce(line *zerolog.Event, hub *external, url string) {
 	var names, gateways []string
 	for _, c := range w.connections {
 		names = append(names, string(c.Name))
@@ -103,7 +103,7 @@ func (w wiring) introduce(line *zerolog.Event) {
 			gateways = append(gateways, c.Policy.Endpoint)
 		}
 	}
-	line = line.Str("gateway", strings.Join(gateways, ", ")).Str("connections", strings.Join(names, ", "))
+	line = hub.show(line, url).Str("gateway", strings.Join(gateways, ", ")).Str("connections", strings.Join(names, ", "))
 	for _, p := range w.pools {
 		line = line.Str("pool", string(p.Name))
 	}

@@ -214,15 +214,21 @@ func (c *carrier) carry(ctx context.Context, present reach) error {
 	var reader sync.WaitGroup
 	defer reader.Wait()
 	defer stop()
-	after := c.position().local
+	at := c.position()
+	after := at.local
 	reader.Go(func() {
 		ended = c.read(ctx, after, waiting)
 		close(waiting)
 	})
-	for {
+	for first := true; ; {
 		batch := take(waiting)
 		if batch == nil {
 			return cmp.Or(ended, errHubLost)
+		}
+		if first {
+			if first, err = c.joins(ctx, at.head, batch); err != nil {
+				return err
+			}
 		}
 		if err := c.send(ctx, hub, batch, len(waiting) == 0); err != nil {
 			return err
@@ -230,13 +236,45 @@ func (c *carrier) carry(ctx context.Context, present reach) error {
 	}
 }
 
+// joins checks that the first event to come follows what the hub has, and says
+// whether it is still to come. A log that is broken at that very place is let be, since
+// it was found out here.
+func (c *carrier) joins(ctx context.Context, head events.Head, batch []parcel) (still bool, err error) {
+	for _, p := range batch {
+		if p.message == nil || !p.lasting {
+			continue
+		}
+		if p.damage || p.before == (events.Head{Sequence: head.Sequence, Hash: head.Hash}) {
+			return false, nil
+		}
+		var before events.Head
+		for e, err := range c.relay.Local.sequence(ctx, c.connection) {
+			if err != nil {
+				return true, &localError{err}
+			}
+			if e.Sequence >= p.head.Sequence {
+				break
+			}
+			before = before.Then(e)
+		}
+		if before != head {
+			return true, fmt.Errorf("sequence %d of the log here does not follow %d of the hub", p.head.Sequence, head.Sequence)
+		}
+		return false, nil
+	}
+	return true, nil
+}
+
 // parcel is an event on its way to the hub.
 type parcel struct {
 	message *nats.Msg // nil when there is nothing to bring: it is no event, or expired
 	local   uint64    // where it stands here
 	head    events.Head
-	until   time.Time // when the hub drops it; zero for never
-	left    uint64    // how many more there were when it was read
+	lasting bool        // it is an event that is no heartbeat
+	before  events.Head // what it follows then, the epoch left out
+	damage  bool        // it says that something before it was lost
+	until   time.Time   // when the hub drops it; zero for never
+	left    uint64      // how many more there were when it was read
 }
 
 // read hands what comes after a position to waiting.
@@ -271,7 +309,10 @@ func wrap(m message, now time.Time) (parcel, error) {
 	if err != nil {
 		return p, nil // what is no event stays here, where it is on record
 	}
-	p.head = events.Head{Epoch: e.Epoch, Sequence: e.Sequence, Hash: e.PrevHash}.Then(e.Recorded)
+	p.head = headAfter(e.Recorded)
+	if p.lasting = !e.Heartbeat(); p.lasting {
+		p.before, p.damage = events.Head{Sequence: e.Sequence - 1, Hash: e.PrevHash}, damage(e.Recorded)
+	}
 	out := nats.NewMsg(m.subject)
 	out.Data = m.Data()
 	if ttl, err := time.ParseDuration(m.Headers().Get(jetstream.MsgTTLHeader)); err == nil {
@@ -436,20 +477,28 @@ func (c *carrier) locate(ctx context.Context, hub *hubLog, end hubEnd) (uint64, 
 	if end.head == (events.Head{}) {
 		return 0, nil
 	}
-	if end.local != 0 {
-		m, err := c.relay.Local.stream.GetMsg(ctx, end.local)
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-		case err != nil:
-			return 0, &localError{err}
-		case m.Header.Get(events.HeaderMsgID) == end.id:
-			r, err := events.Decode(m.Data)
-			if err == nil && r.Connection == c.connection && headAfter(r) == end.head {
-				return end.local, nil
-			}
+	// A place that this log has not come to is one of another log, and will be that of
+	// an event to come.
+	last, err := c.relay.Local.Last(ctx)
+	if err != nil {
+		return 0, &localError{err}
+	}
+	if end.local == 0 || end.local > last {
+		return c.search(ctx, hub, end, 0)
+	}
+	m, err := c.relay.Local.stream.GetMsg(ctx, end.local)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound): // a heartbeat that is gone here, it may be
+		return c.search(ctx, hub, end, end.local)
+	case err != nil:
+		return 0, &localError{err}
+	case m.Header.Get(events.HeaderMsgID) == end.id:
+		r, err := events.Decode(m.Data)
+		if err == nil && r.Connection == c.connection && headAfter(r) == end.head {
+			return end.local, nil
 		}
 	}
-	return c.search(ctx, hub, end)
+	return c.search(ctx, hub, end, 0)
 }
 
 // headAfter returns the head after r, which says itself what is before it.
@@ -457,8 +506,9 @@ func headAfter(r events.Recorded) events.Head {
 	return events.Head{Epoch: r.Epoch, Sequence: r.Sequence, Hash: r.PrevHash}.Then(r)
 }
 
-// search reads the log here for where the hub's end is in it.
-func (c *carrier) search(ctx context.Context, hub *hubLog, end hubEnd) (uint64, error) {
+// search reads the log here for where the hub's end is in it. gone is where something
+// stood here that is gone, which may have been the hub's newest; 0 for nothing.
+func (c *carrier) search(ctx context.Context, hub *hubLog, end hubEnd, gone uint64) (uint64, error) {
 	subjects, err := c.relay.Local.lasting(ctx, c.connection)
 	if err != nil {
 		return 0, &localError{err}
@@ -477,9 +527,7 @@ func (c *carrier) search(ctx context.Context, hub *hubLog, end hubEnd) (uint64, 
 			}
 			found = m.seq
 		case found != 0:
-			// The hub's newest is a heartbeat that is gone here. It came before this
-			// event, if its place is of this log at all.
-			return between(found, end.local, m.seq), nil
+			return between(found, gone, m.seq), nil
 		case e.Sequence == end.head.Sequence+1 && e.PrevHash == end.head.Hash, damage(e.Recorded):
 			// The log here has lost its end, which the hub has, and goes on behind it.
 			return m.seq - 1, nil
@@ -490,11 +538,7 @@ func (c *carrier) search(ctx context.Context, hub *hubLog, end hubEnd) (uint64, 
 	if found == 0 {
 		return 0, c.fork(ctx, hub, end)
 	}
-	last, err := c.relay.Local.Last(ctx)
-	if err != nil {
-		return 0, &localError{err}
-	}
-	return between(found, end.local, last+1), nil
+	return max(found, gone), nil
 }
 
 // between returns place, if it lies between two others, or else the lower of these.

@@ -21,7 +21,7 @@ func (c *carrier) fork(ctx context.Context, hub *hubLog, end hubEnd) error {
 	}
 	e := &ForkError{Connection: c.connection, Status: events.RelayDiffers, Common: common}
 	switch {
-	case here == nil:
+	case here == nil && !c.position().known:
 		e.lacking = true
 		e.Words = fmt.Sprintf("the hub has %s up to sequence %d, and the log here ends at %d: this data directory is new, or was put back from a backup. "+
 			"Stop ibconn, and start it again while the hub can be reached: it then takes over what the hub has before it begins", c.connection, end.head.Sequence, common)

@@ -375,3 +375,75 @@ func TestEventsOfAnySizeGoToTheHub(t *testing.T) {
 	_, there := outside(t, h.URL())
 	wantSame(t, w.log, there, "main")
 }
+
+// TestAPlaceInAnotherLogIsNoneInThisOne has the hub's newest be a heartbeat, whose
+// place is that of another event here.
+func TestAPlaceInAnotherLogIsNoneInThisOne(t *testing.T) {
+	for _, written := range []int{0, 1, 3} {
+		w := newWorld(t, ServerOptions{})
+		h := startHub(t)
+		a := newAuthor(t, w.log, w.dir, "a")
+		a.claim()
+		a.append(reported(1))
+		for n := range 3 {
+			a.append(heartbeat(uint64(n)))
+		}
+		r := startRelay(t, w.log, h.URL())
+		r.is(events.RelayCurrent)
+		r.end()
+
+		other := another(t, "")
+		away, err := DialHub(HubOptions{URL: h.URL()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := (&Relay{Local: other.log, Hub: away}).Fetch(t.Context(), "main"); n != 2 || err != nil {
+			t.Fatalf("Fetch = %d, %v, want 2 events", n, err)
+		}
+		away.Close()
+		b := newAuthor(t, other.log, other.dir, "b")
+		b.claim()
+		for n := range written {
+			b.append(reported(n))
+		}
+		next := startRelay(t, other.log, h.URL())
+		next.is(events.RelayCurrent)
+		_, there := outside(t, h.URL())
+		var head events.Head
+		for _, e := range readAll(t, there, Query{}) {
+			if err := head.Follows(e.Recorded); err != nil {
+				t.Fatalf("with %d events written, message %d of the hub: %v", written, e.StreamSeq, err)
+			}
+			head = head.Then(e.Recorded)
+		}
+		if head != b.head {
+			t.Errorf("with %d events written the hub ends at %+v, want %+v", written, head, b.head)
+		}
+	}
+}
+
+func TestWhatDoesNotFollowIsNotBrought(t *testing.T) {
+	w := newWorld(t, ServerOptions{})
+	a := newAuthor(t, w.log, w.dir, "a")
+	a.claim()
+	a.append(reported(1))
+	a.append(reported(2))
+	var parcels []parcel
+	for m, err := range w.log.messages(t.Context(), Query{}, []string{events.LogSubjects}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := wrap(m, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		parcels = append(parcels, p)
+	}
+	c := newCarrier(&Relay{Local: w.log}, "main")
+	if still, err := c.joins(t.Context(), parcels[0].head, parcels[1:]); still || err != nil {
+		t.Errorf("the second after the first = %v, %v, want it joined", still, err)
+	}
+	if _, err := c.joins(t.Context(), parcels[0].head, parcels[2:]); err == nil || !strings.Contains(err.Error(), "sequence 3 of the log here does not follow 1 of the hub") {
+		t.Errorf("the third after the first = %v, want an error that says so", err)
+	}
+}

@@ -48,7 +48,7 @@ func (i insider) allow(o *server.Options) {
 func outsiderDenied() []string {
 	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, events.IncidentSubjects}
 	streams := []string{events.Stream, events.DataStream, events.IncidentStream}
-	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket} {
+	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket, RelayBucket} {
 		denied = append(denied, "$KV."+bucket+".>")
 		streams = append(streams, "KV_"+bucket)
 	}

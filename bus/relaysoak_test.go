@@ -142,10 +142,11 @@ func (b *breaking) write(t *testing.T, a *author) {
 		}
 		_ = sleep(ctx, time.Until(began.Add(time.Duration(n)*time.Second/perSecond)))
 	}
-	t.Logf("%d events, %.0f a second, while the hub was broken %d times", n, float64(n)/time.Since(began).Seconds(), b.struck)
+	rate := float64(n) / time.Since(began).Seconds()
 	if err := <-failed; err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("%d events, %.0f a second, while the hub was broken %d times", n, rate, b.struck)
 }
 
 // TestAHubThatIsKilledCutOffAndSlowedHasEveryEventOnce kills the process of a hub,

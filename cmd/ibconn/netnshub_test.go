@@ -36,6 +36,9 @@ func TestAHubInAnotherNetworkHasEveryEventOnce(t *testing.T) {
 	t.Logf("run it again: IBCONN_HUB_SOAK=%v IBCONN_HUB_SOAK_SEED=%d go test ./cmd/ibconn -run '^%s$' -count=1 -timeout=0", length, seed, t.Name())
 	noLeaks(t)
 	w := newWire(t)
+	if _, err := exec.LookPath("tc"); err != nil {
+		t.Skip("needs tc of iproute2, to slow a network")
+	}
 	dice := rand.New(rand.NewPCG(seed, 0))
 	there, here := t.TempDir(), t.TempDir()
 	startHub := func() *program {
@@ -50,7 +53,7 @@ func TestAHubInAnotherNetworkHasEveryEventOnce(t *testing.T) {
 	struck := 0
 	for end := time.Now().Add(length); time.Now().Before(end); struck++ {
 		pass(time.Second)
-		switch dice.IntN(4) {
+		switch dice.IntN(5) {
 		case 0: // the process
 			h.kill()
 			pass(time.Second)
@@ -63,7 +66,16 @@ func TestAHubInAnotherNetworkHasEveryEventOnce(t *testing.T) {
 			w.cut()
 			pass(12 * time.Second)
 			w.mend()
-		case 3: // both
+		case 3: // a network that is slow
+			shape := func(words ...string) {
+				if out, err := exec.Command("tc", append([]string{"-n", w.near, "qdisc"}, words...)...).CombinedOutput(); err != nil {
+					t.Fatalf("tc qdisc %q: %v, %s", words, err, out)
+				}
+			}
+			shape("add", "dev", "wire", "root", "tbf", "rate", "2mbit", "burst", "16kb", "latency", "400ms")
+			pass(4 * time.Second)
+			shape("delete", "dev", "wire", "root")
+		case 4: // both the process and the network
 			w.cut()
 			h.kill()
 			h = startHub()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -115,6 +116,21 @@ func TestARunWithAHub(t *testing.T) {
 			t.Errorf("the metrics have no line %q", want)
 		}
 	}
+
+	// What consumers make of the hub's log.
+	consuming := &program{t: t}
+	consuming.goRun(func(ctx context.Context) int {
+		return execute(ctx, []string{"consume", "status", "incidents", "--nats", h.URL()}, console{Out: &consuming.out, Err: &consuming.err})
+	})
+	within(t, "the status on the hub", func() bool {
+		store, err := bus.FindStatuses(t.Context(), there.nc)
+		if err != nil {
+			return false
+		}
+		document, err := store.Get(t.Context(), "main")
+		return err == nil && strings.Contains(string(document), `"condition":"healthy"`)
+	})
+	consuming.stop()
 
 	// The hub goes and comes.
 	h.Stop()

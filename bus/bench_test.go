@@ -87,7 +87,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(bare.Seconds()/raw.Seconds(), "messages-x-raw")
 }
 
-func fill(b *testing.B, l *Log, n int) {
+func fill(b testing.TB, l *Log, n int) {
 	b.Helper()
 	author := events.Author{Connection: "main", Source: "/ibconn/bench", NewID: func() string { n--; return fmt.Sprint(n) }}
 	head := events.Head{Epoch: 1}

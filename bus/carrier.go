@@ -26,9 +26,9 @@ const (
 	// heartbeatMargin is how much longer a heartbeat is kept by the hub than here, so
 	// that none is gone there that is still here, and would be brought there again.
 	heartbeatMargin = time.Minute
-	// heldAfter is after how many failures in a row it is told that a hub that is
-	// connected does not do its job.
-	heldAfter = 4
+	// heldAfter is for how long nothing may come to a hub that is connected until that is
+	// told: a cluster that elects takes less.
+	heldAfter = 3 * time.Second
 	// rememberWithin is how long the mark of a connection may take to be kept.
 	rememberWithin = time.Second
 )
@@ -40,7 +40,7 @@ type carrier struct {
 	connection events.ConnectionID
 	suspect    uint64     // the sequence that the hub had, when it seems to have lost some; 0 otherwise
 	verdict    *ForkError // the newest one, which holds as long as the hub's log ends where it did
-	failures   int        // to relay anything, in a row
+	failing    time.Time  // since when nothing came to the hub that should have; zero when something did
 
 	mu       sync.Mutex // guards what follows
 	at       position
@@ -48,6 +48,7 @@ type carrier struct {
 	current  bool      // nothing waits
 	since    time.Time // when current last changed
 	problem  error     // what the hub has against what is next; nil when nothing
+	trouble  error     // why nothing was relayed several times in a row
 	stuck    time.Time // since when there is one
 	relayed  uint64
 	refusals uint64
@@ -98,7 +99,7 @@ func (c *carrier) run(ctx context.Context) error {
 		if err != nil {
 			return nil
 		}
-		before := c.count()
+		before, began := c.count(), time.Now()
 		err = c.carry(ctx, hub)
 		if ctx.Err() != nil {
 			return nil
@@ -108,9 +109,12 @@ func (c *carrier) run(ctx context.Context) error {
 				return here
 			}
 		}
-		c.failures++
 		if c.count() > before {
-			wait, c.failures = minRetryWait, 0
+			wait, began = minRetryWait, time.Now()
+			c.failing = time.Time{}
+		}
+		if c.failing.IsZero() {
+			c.failing = began
 		}
 		pause := wait
 		if c.note(err) {
@@ -157,6 +161,13 @@ func (c *carrier) note(err error) (lasting bool) {
 	if !contested && c.current {
 		c.current, c.since = false, time.Now()
 	}
+	c.trouble = nil
+	switch {
+	case errors.Is(err, errHubLost):
+		c.failing = time.Time{}
+	case !contested && time.Since(c.failing) >= heldAfter:
+		c.trouble = err
+	}
 	if problem != nil {
 		c.refusals++
 		if was == nil {
@@ -170,10 +181,16 @@ func (c *carrier) note(err error) (lasting bool) {
 		c.relay.behind()
 		c.relay.Log.Error().Str("hub", c.relay.Hub.url).Str("connection", string(c.connection)).Err(problem).
 			Msg("events of a connection are not relayed; it is kept, and its events are stored here")
-	case problem == nil && !contested && !errors.Is(err, errHubLost) && c.failures >= heldAfter:
+	case problem == nil && c.troubled():
 		c.relay.held(err)
 	}
 	return problem != nil
+}
+
+func (c *carrier) troubled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trouble != nil
 }
 
 // refusedForGood says whether the hub will say the same for a while.
@@ -398,7 +415,7 @@ func (c *carrier) stored(p parcel, place uint64, n int) {
 	from := c.at.head.Sequence
 	c.at = position{head: p.head, local: p.local, place: place, known: true, until: p.until}
 	c.relayed += uint64(n)
-	c.problem = nil
+	c.problem, c.trouble = nil, nil
 	suspect := c.suspect
 	c.suspect = 0
 	if suspect != 0 {
@@ -420,6 +437,9 @@ func (c *carrier) reached(local uint64, all bool) {
 	changed := c.current != all
 	if changed {
 		c.current, c.since = all, time.Now()
+	}
+	if all {
+		c.trouble = nil
 	}
 	c.mu.Unlock()
 	if changed && all {
@@ -584,6 +604,9 @@ func (c *carrier) status(ctx context.Context) (events.Relay, error) {
 	}
 	if !c.current {
 		s.Status = events.RelayBehind
+	}
+	if c.trouble != nil {
+		s.Problem = "the hub does not answer as it should: " + c.trouble.Error()
 	}
 	stuck := c.stuck
 	c.mu.Unlock()

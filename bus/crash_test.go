@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, backfillUntilKilled(dir))
 		os.Exit(1)
 	}
-	if dir := os.Getenv(hubDir); dir != "" {
-		if err := hubUntilKilled(dir); err != nil {
+	if server := os.Getenv(hubServer); server != "" {
+		if err := hubUntilKilled(server); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

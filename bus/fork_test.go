@@ -358,6 +358,32 @@ func TestWrongCredentialsAreSaidAndTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAHubThatCannotStoreIsSaid(t *testing.T) {
+	w := newWorld(t, ServerOptions{})
+	h := startHub(t)
+	h.Stop()
+	a := newAuthor(t, w.log, w.dir, "a")
+	a.claim()
+	h.Config = `max_payload: 4096`
+	start(t, h)
+	r := startRelay(t, w.log, h.URL())
+	if s := r.is(events.RelayRefused); !strings.Contains(s.Problem, "max_payload of the server is 4096, want at least") {
+		t.Errorf("the relay to a hub of small messages is %+v, want that said", s)
+	}
+	h.Stop()
+	h.Config = `authorization: {users: [{user: ib, password: "", permissions: {publish: {deny: "ib.log.>"}}}]}, no_auth_user: ib`
+	start(t, h)
+	within(t, "the word on what is not permitted", func() bool {
+		return strings.Contains(r.status().Problem, "does not answer as it should") && r.said.count("Permissions Violation") > 0
+	})
+	h.Stop()
+	h.Config = ""
+	start(t, h)
+	if s := r.is(events.RelayCurrent); s.Problem != "" {
+		t.Errorf("the relay to a hub that is well is %+v, want no problem", s)
+	}
+}
+
 func TestEventsOfAnySizeGoToTheHub(t *testing.T) {
 	w := newWorld(t, ServerOptions{})
 	h := startHub(t)
@@ -446,4 +472,23 @@ func TestWhatDoesNotFollowIsNotBrought(t *testing.T) {
 	if _, err := c.joins(t.Context(), parcels[0].head, parcels[2:]); err == nil || !strings.Contains(err.Error(), "sequence 3 of the log here does not follow 1 of the hub") {
 		t.Errorf("the third after the first = %v, want an error that says so", err)
 	}
+}
+
+func FuzzWhatAHubAnswers(f *testing.F) {
+	for _, text := range []string{
+		`{"type":"io.nats.jetstream.api.v1.stream_msg_get_response","message":{"subject":"ib.log.main.state","seq":3,"hdrs":"TkFUUy8xLjANCkliLUxvY2FsLVNlcXVlbmNlOiAzDQoNCg==","data":"e30=","time":"2026-11-25T06:00:00Z"}}`,
+		`{"error":{"code":404,"err_code":10037,"description":"no message found"}}`, `{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"}}`,
+		`{"stream":"IB_LOG","seq":4}`, `{"stream":"IB_LOG","seq":4,"duplicate":true}`, `{"stream":"X","seq":9}`, `{"message":{"seq":1,"hdrs":"AA=="}}`, `null`, `[]`, ``,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseMessage(b)
+		if err != nil && m != nil || m != nil && m.Sequence == 0 {
+			t.Errorf("parseMessage(%q) = %+v, %v, want one of them, and a place", b, m, err)
+		}
+		if place, err := parseStored(b, 3); err == nil && place <= 3 {
+			t.Errorf("parseStored(%q) = %d, want more than 3 or an error", b, place)
+		}
+	})
 }

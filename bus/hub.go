@@ -38,6 +38,7 @@ type Hub struct {
 	since      time.Time
 	problem    string // why it is not, in words
 	told       string // of problem, in the log
+	complaints int    // of the hub, since it was reached
 	generation uint64 // how often it was reached
 	present    reach
 	leave      context.CancelFunc // ends present
@@ -57,6 +58,7 @@ const (
 	hubRetry       = 250 * time.Millisecond
 	hubRetryMost   = 5 * time.Second
 	hubJitter      = 250 * time.Millisecond
+	maxComplaints  = 5 // that are told while the hub is connected
 )
 
 // DialHub begins to connect to the hub, and goes on until it is closed: a hub that
@@ -159,7 +161,7 @@ func (h *Hub) found() {
 	defer h.mu.Unlock()
 	away := time.Since(h.since)
 	first := h.generation == 0
-	h.connected, h.since, h.problem, h.told = true, time.Now(), "", ""
+	h.connected, h.since, h.problem, h.told, h.complaints = true, time.Now(), "", "", 0
 	h.generation++
 	h.leave()
 	h.present.generation = h.generation
@@ -198,8 +200,15 @@ func (h *Hub) lost(nc *nats.Conn, err error) {
 }
 
 // complaint is what the hub says by the way, such as that something is not
-// permitted, which it says in no other place.
+// permitted, which it says in no other place. It may say so again and again.
 func (h *Hub) complaint(_ *nats.Conn, _ *nats.Subscription, err error) {
+	h.mu.Lock()
+	h.complaints++
+	many := h.complaints > maxComplaints
+	h.mu.Unlock()
+	if many {
+		return
+	}
 	h.log.Warn().Str("hub", h.url).Err(err).Msg("the hub complains")
 }
 

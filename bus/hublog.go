@@ -96,7 +96,11 @@ func openHubLog(ctx context.Context, nc *nats.Conn, replicas int) (*hubLog, erro
 		return nil, err
 	}
 	have := stream.CachedInfo().Config
-	if diff := hubDifferences(have, replicas); len(diff) > 0 {
+	diff := hubDifferences(have, replicas)
+	if most, want := nc.MaxPayload(), int64(hubConfig(0).MaxMsgSize); most < want {
+		diff = append(diff, fmt.Sprintf("max_payload of the server is %d, want at least %d", most, want))
+	}
+	if len(diff) > 0 {
 		return nil, &StreamError{diff}
 	}
 	return &hubLog{nc, have.AllowAtomicPublish}, nil
@@ -181,6 +185,11 @@ func (h *hubLog) last(ctx context.Context, subject string) (*jetstream.RawStream
 	if err != nil {
 		return nil, err
 	}
+	return parseMessage(reply.Data)
+}
+
+// parseMessage reads the answer to a question for a message; nil when there is none.
+func parseMessage(text []byte) (*jetstream.RawStreamMsg, error) {
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
@@ -189,7 +198,7 @@ func (h *hubLog) last(ctx context.Context, subject string) (*jetstream.RawStream
 			Data     []byte `json:"data"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+	if err := json.Unmarshal(text, &answer); err != nil {
 		return nil, fmt.Errorf("the hub's answer cannot be read: %w", err)
 	}
 	switch {
@@ -197,9 +206,12 @@ func (h *hubLog) last(ctx context.Context, subject string) (*jetstream.RawStream
 		return nil, nil
 	case answer.Error != nil:
 		return nil, answer.Error
+	case answer.Message.Sequence == 0:
+		return nil, errors.New("the hub's answer has no message")
 	}
 	m := &jetstream.RawStreamMsg{Sequence: answer.Message.Sequence, Data: answer.Message.Data}
 	if len(answer.Message.Header) > 0 {
+		var err error
 		if m.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
 			return nil, fmt.Errorf("the hub's answer cannot be read: %w", err)
 		}
@@ -239,11 +251,17 @@ func (h *hubLog) store(ctx context.Context, c events.ConnectionID, place uint64,
 	if err != nil {
 		return 0, err
 	}
+	return parseStored(reply.Data, place)
+}
+
+// parseStored reads the answer to a store on condition that place was the newest, and
+// returns where the newest is now.
+func parseStored(text []byte, place uint64) (uint64, error) {
 	var ack struct {
 		jetstream.PubAck
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+	if err := json.Unmarshal(text, &ack); err != nil {
 		return 0, fmt.Errorf("the hub's answer cannot be read: %w", err)
 	}
 	switch {

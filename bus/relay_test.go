@@ -140,7 +140,19 @@ func outside(t testing.TB, url string) (*nats.Conn, *Log) {
 // here.
 func wantSame(t testing.TB, here, there *Log, c events.ConnectionID) []Entry {
 	t.Helper()
-	want, got := readAll(t, here, Query{Connection: c}), readAll(t, there, Query{Connection: c})
+	want := readAll(t, here, Query{Connection: c})
+	var got []Entry
+	within(t, "the hub's log being read", func() bool { // a cluster may be electing
+		got = nil
+		for e, err := range there.Read(t.Context(), Query{Connection: c}) {
+			if err != nil {
+				t.Log(err)
+				return false
+			}
+			got = append(got, e)
+		}
+		return true
+	})
 	for i := range min(len(want), len(got)) {
 		if !bytes.Equal(want[i].Wire, got[i].Wire) {
 			t.Fatalf("event %d of %s is %s at the hub, want %s", i, c, got[i].Wire, want[i].Wire)
@@ -237,11 +249,14 @@ func TestWrapLeavesOutWhatIsExpiredOrNoEvent(t *testing.T) {
 	}
 }
 
-// feeding collects the ids on the feed.
+// fedEvent is an event of the feed, and the place in the stream that it says.
+type fedEvent struct{ id, place string }
+
+// feeding collects what comes on the feed.
 type feeding struct {
 	t   testing.TB
 	mu  sync.Mutex
-	ids []string
+	got []fedEvent
 }
 
 func feedOf(t testing.TB, nc *nats.Conn) *feeding {
@@ -250,7 +265,7 @@ func feedOf(t testing.TB, nc *nats.Conn) *feeding {
 	sub, err := nc.Subscribe(events.FeedSubjects, func(m *nats.Msg) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.ids = append(f.ids, m.Header.Get(events.HeaderMsgID))
+		f.got = append(f.got, fedEvent{m.Header.Get(events.HeaderMsgID), m.Header.Get(jetstream.SequenceHeader)})
 	})
 	if err == nil {
 		err = nc.Flush()
@@ -262,37 +277,48 @@ func feedOf(t testing.TB, nc *nats.Conn) *feeding {
 	return f
 }
 
-func (f *feeding) all() []string {
+func (f *feeding) all() []fedEvent {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.ids)
+	return slices.Clone(f.got)
 }
 
-// wait waits for n of them.
-func (f *feeding) wait(n int) []string {
+// wait waits for n events, and returns the ids of what there is.
+func (f *feeding) wait(n int) (ids []string) {
 	f.t.Helper()
 	within(f.t, fmt.Sprintf("%d events on the feed", n), func() bool { return len(f.all()) >= n })
-	return f.all()
+	for _, e := range f.all() {
+		ids = append(ids, e.id)
+	}
+	return ids
 }
 
-// wantPartOf fails unless what was seen is in the log, in its order and once.
-func (f *feeding) wantPartOf(log []string) {
+// wantPartOf fails unless each event that was seen is in the log, at the place that
+// it said, and each once and in the log's order; or, of a cluster, perhaps again: a
+// node that becomes the leader may repeat what the one before had published.
+func (f *feeding) wantPartOf(log []Entry, again bool) {
 	f.t.Helper()
-	place := make(map[string]int)
-	for i, id := range log {
-		place[id] = i
+	order, place := make(map[string]int), make(map[string]string)
+	for i, e := range log {
+		order[e.ID], place[e.ID] = i, fmt.Sprint(e.StreamSeq)
 	}
-	last := -1
-	for _, id := range f.all() {
-		i, ok := place[id]
+	last, repeated := -1, 0
+	for _, e := range f.all() {
+		i, ok := order[e.id]
 		switch {
 		case !ok:
-			f.t.Fatalf("the feed had %s, which is not in the log", id)
-		case i <= last:
-			f.t.Fatalf("the feed had %s, event %d, after event %d", id, i, last)
+			f.t.Fatalf("the feed had %s, which is not in the log", e.id)
+		case place[e.id] != e.place:
+			f.t.Fatalf("the feed had %s as message %s, and the log has it as %s", e.id, e.place, place[e.id])
+		case i > last:
+			last = i
+		case again:
+			repeated++
+		default:
+			f.t.Fatalf("the feed had %s, event %d, after event %d", e.id, i, last)
 		}
-		last = i
 	}
+	f.t.Logf("%d of %d events were on the feed, %d of them again", len(f.all())-repeated, len(log), repeated)
 }
 
 func TestAHubThatIsAwayIsCaughtUpWith(t *testing.T) {

@@ -4,6 +4,7 @@
 package hub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -14,8 +15,10 @@ import (
 )
 
 // Server is a NATS server that can be stopped and started again. Fill in the
-// fields; the methods are for one goroutine.
+// fields; the methods are for one goroutine. Encoded as JSON it can be given to
+// another process, to run there and be killed.
 type Server struct {
+	Name string // empty for hub; it must not change
 	Dir  string // its store
 	Port int    // 0 takes a free one at the first start, and keeps it
 	// Host is the address to listen on; empty for loopback.
@@ -23,9 +26,7 @@ type Server struct {
 	// Config is more of a server's configuration file.
 	Config string
 
-	name, cluster string
-	routePort     int
-	running       *server.Server
+	running *server.Server
 }
 
 const readyWithin = 20 * time.Second
@@ -35,22 +36,19 @@ var ErrNotReady = errors.New("hub: the server did not start")
 
 // Start starts the server, or starts it again.
 func (s *Server) Start() error {
-	if s.Host == "" {
-		s.Host = "127.0.0.1"
-	}
-	if s.name == "" {
-		s.name = "hub"
+	if s.Name == "" {
+		s.Name = "hub"
 	}
 	port := s.Port
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	config := fmt.Sprintf("server_name: %s\njetstream: {store_dir: %q, max_mem: 64M, max_file: 4G}\n%s\n%s\n", s.name, s.Dir, s.cluster, s.Config)
+	config := fmt.Sprintf("server_name: %s\njetstream: {store_dir: %q, max_mem: 64M, max_file: 4G}\n%s\n", s.Name, s.Dir, s.Config)
 	o := &server.Options{}
 	if err := o.ProcessConfigString(config); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	o.Host, o.Port, o.NoLog, o.NoSigs = s.Host, port, true, true
+	o.Host, o.Port, o.NoLog, o.NoSigs = cmp.Or(s.Host, "127.0.0.1"), port, true, true
 	running, err := server.NewServer(o)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -79,7 +77,9 @@ func (s *Server) Stop() {
 }
 
 // Address is where it listens, as HOST:PORT.
-func (s *Server) Address() string { return net.JoinHostPort(s.Host, fmt.Sprint(s.Port)) }
+func (s *Server) Address() string {
+	return net.JoinHostPort(cmp.Or(s.Host, "127.0.0.1"), fmt.Sprint(s.Port))
+}
 
 // URL is where it listens.
 func (s *Server) URL() string { return "nats://" + s.Address() }
@@ -90,6 +90,7 @@ func Cluster(dir string) ([]*Server, error) {
 	const nodes = 3
 	var servers []*Server
 	var routes []string
+	var ports []int
 	for i := range nodes {
 		route, err := freePort()
 		if err != nil {
@@ -100,11 +101,11 @@ func Cluster(dir string) ([]*Server, error) {
 			return nil, err
 		}
 		name := fmt.Sprintf("hub-%d", i+1)
-		servers = append(servers, &Server{Dir: dir + "/" + name, Port: port, name: name, routePort: route})
+		servers, ports = append(servers, &Server{Name: name, Dir: dir + "/" + name, Port: port}), append(ports, route)
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", route))
 	}
-	for _, s := range servers {
-		s.cluster = fmt.Sprintf("cluster: {name: hub, listen: \"127.0.0.1:%d\", routes: [%s]}", s.routePort, strings.Join(routes, ", "))
+	for i, s := range servers {
+		s.Config = fmt.Sprintf("cluster: {name: hub, listen: \"127.0.0.1:%d\", routes: [%s]}", ports[i], strings.Join(routes, ", "))
 	}
 	return servers, nil
 }

@@ -16,10 +16,16 @@ import (
 )
 
 const (
-	// batchMost is how many events go to the hub as one, and batchBytes how many
-	// bytes they may have: the hub takes a thousand.
+	// batchMost is how many events go to the hub as one, of the thousand that it takes,
+	// and batchBytes how many bytes they may have. On a slow network these are less:
+	// batchFew at least.
 	batchMost  = 512
 	batchBytes = 2 << 20
+	batchFew   = 16 << 10
+	// A batch that takes longer than batchLong was too large; one that took less than
+	// batchShort may be larger.
+	batchLong  = time.Second
+	batchShort = 250 * time.Millisecond
 	// batchLeast is from how many waiting events on they go as one: fewer are stored
 	// one by one in less time.
 	batchLeast = 8
@@ -40,6 +46,7 @@ type carrier struct {
 	connection events.ConnectionID
 	suspect    uint64     // the sequence that the hub had, when it seems to have lost some; 0 otherwise
 	verdict    *ForkError // the newest one, which holds as long as the hub's log ends where it did
+	bytes      int        // how many a batch may have at present
 	failing    time.Time  // since when nothing came to the hub that should have; zero when something did
 
 	mu       sync.Mutex // guards what follows
@@ -81,7 +88,7 @@ type ForkError struct {
 func (e *ForkError) Error() string { return e.Words }
 
 func newCarrier(r *Relay, c events.ConnectionID) *carrier {
-	return &carrier{relay: r, connection: c, since: time.Now()}
+	return &carrier{relay: r, connection: c, bytes: batchBytes, since: time.Now()}
 }
 
 // begin takes the mark of an earlier process.
@@ -181,6 +188,8 @@ func (c *carrier) note(err error) (lasting bool) {
 		c.relay.behind()
 		c.relay.Log.Error().Str("hub", c.relay.Hub.url).Str("connection", string(c.connection)).Err(problem).
 			Msg("events of a connection are not relayed; it is kept, and its events are stored here")
+	case errors.Is(err, errHubLost):
+		c.relay.behind()
 	case problem == nil && c.troubled():
 		c.relay.held(err)
 	}
@@ -238,7 +247,7 @@ func (c *carrier) carry(ctx context.Context, present reach) error {
 		close(waiting)
 	})
 	for first := true; ; {
-		batch := take(waiting)
+		batch := take(waiting, c.bytes)
 		if batch == nil {
 			return cmp.Or(ended, errHubLost)
 		}
@@ -247,7 +256,10 @@ func (c *carrier) carry(ctx context.Context, present reach) error {
 				return err
 			}
 		}
-		if err := c.send(ctx, hub, batch, len(waiting) == 0); err != nil {
+		began := time.Now()
+		err := c.send(ctx, hub, batch, len(waiting) == 0)
+		c.bytes = fit(c.bytes, time.Since(began))
+		if err != nil {
 			return err
 		}
 	}
@@ -351,15 +363,26 @@ func wrap(m message, now time.Time) (parcel, error) {
 	return p, nil
 }
 
-// take waits for a parcel and returns it and what else is there; nil once waiting
-// is closed.
-func take(waiting <-chan parcel) []parcel {
+// fit returns how many bytes the next batch may have after one took so long.
+func fit(bytes int, took time.Duration) int {
+	switch {
+	case took > batchLong:
+		return max(bytes/2, batchFew)
+	case took < batchShort:
+		return min(2*bytes, batchBytes)
+	}
+	return bytes
+}
+
+// take waits for a parcel and returns it and what else is there, up to so many bytes;
+// nil once waiting is closed.
+func take(waiting <-chan parcel, most int) []parcel {
 	first, ok := <-waiting
 	if !ok {
 		return nil
 	}
 	batch, size := []parcel{first}, first.size()
-	for len(batch) < batchMost && size < batchBytes {
+	for len(batch) < batchMost && size < most {
 		select {
 		case p, ok := <-waiting:
 			if !ok {

@@ -301,8 +301,9 @@ func sorted(offered map[events.ConnectionID]Offer) []Offer {
 // Feed yields events as they are stored, of every connection, from now until
 // ctx ends. It may miss events, while the connection to the server is
 // interrupted or when the caller is too slow: the latter is yielded as
-// nats.ErrSlowConsumer, after which the feed goes on. Who must not miss
-// anything uses [Log.Read].
+// nats.ErrSlowConsumer, after which the feed goes on. On a cluster an event may come
+// again, with the same StreamSeq, when another server becomes the leader. Who must not
+// miss anything uses [Log.Read].
 //
 // A message that is not an event is yielded as an *[UndecodableError], and the
 // feed goes on; any other error ends it.

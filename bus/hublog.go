@@ -25,8 +25,10 @@ const (
 	// hubHeaders is how much longer than here the headers of a message may be in the
 	// hub's log.
 	hubHeaders = 1 << 10
-	// hubAckWithin is how long the hub may take to store something.
+	// hubAckWithin is how long the hub may take to store something, once it has it;
+	// hubSlowest is how many bytes a second it gets at least.
 	hubAckWithin = 5 * time.Second
+	hubSlowest   = 32 << 10
 	// hubAskWithin is how long it may take to answer a question.
 	hubAskWithin = 3 * time.Second
 )
@@ -245,7 +247,11 @@ func (h *hubLog) store(ctx context.Context, c events.ConnectionID, place uint64,
 	if len(messages) > 1 {
 		last.Header.Set(headerBatchCommit, "1")
 	}
-	ctx, cancel := context.WithTimeout(ctx, hubAckWithin)
+	size := 0
+	for _, m := range messages {
+		size += m.Size()
+	}
+	ctx, cancel := context.WithTimeout(ctx, hubAckWithin+time.Duration(size)*time.Second/hubSlowest)
 	defer cancel()
 	reply, err := h.nc.RequestMsgWithContext(ctx, last)
 	if err != nil {

@@ -417,3 +417,77 @@ func TestAHubThatWasPutBackIsNoticedAndBroughtUpToDate(t *testing.T) {
 	r.is(events.RelayCurrent)
 	wantSame(t, w.log, log, "main")
 }
+
+func TestBatchesFitTheNetwork(t *testing.T) {
+	bytes := batchBytes
+	for range 20 {
+		bytes = fit(bytes, 2*batchLong)
+	}
+	if bytes != batchFew {
+		t.Errorf("after many batches that took too long one has %d bytes, want %d", bytes, batchFew)
+	}
+	if got := fit(bytes, batchShort); got != bytes {
+		t.Errorf("after one that took as long as it may, the next has %d bytes, want %d", got, bytes)
+	}
+	for range 20 {
+		bytes = fit(bytes, batchShort/2)
+	}
+	if bytes != batchBytes {
+		t.Errorf("after many that took little one has %d bytes, want %d", bytes, batchBytes)
+	}
+	waiting := make(chan parcel, 10)
+	for range 10 {
+		waiting <- parcel{message: &nats.Msg{Data: make([]byte, 4<<10)}}
+	}
+	if got := len(take(waiting, batchFew)); got != 4 {
+		t.Errorf("a batch of %d bytes has %d events of 4 KiB, want 4", batchFew, got)
+	}
+	close(waiting)
+	if got := len(take(waiting, batchBytes)); got != 6 {
+		t.Errorf("the last batch has %d events, want 6", got)
+	}
+	if got := take(waiting, batchBytes); got != nil {
+		t.Errorf("after the end comes %v, want nothing", got)
+	}
+}
+
+// TestManyConnectionsAreRelayedSideBySide has fifty connections in one log.
+func TestManyConnectionsAreRelayedSideBySide(t *testing.T) {
+	w := newWorld(t, ServerOptions{})
+	h := startHub(t)
+	const many = 50
+	var names []events.ConnectionID
+	for i := range many {
+		name := events.ConnectionID(fmt.Sprintf("feed-%d", i))
+		names = append(names, name)
+		head := events.Head{Epoch: 1}
+		n := 0
+		author := events.Author{Connection: name, Source: "/ibconn/a", NewID: func() string { n++; return fmt.Sprintf("%s-%d", name, n) }}
+		for n := range 10 {
+			r, err := head.Next(author, events.Draft{Event: reported(n)}, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.log.js.PublishAsync(events.LogSubject(name, events.KindError), r.Wire); err != nil {
+				t.Fatal(err)
+			}
+			head = head.Then(r)
+		}
+	}
+	<-w.log.js.PublishAsyncComplete()
+	r := startRelay(t, w.log, h.URL(), func(r *Relay, _ *HubOptions) { r.Connections = nil }) // it finds them
+	within(t, "all being relayed", func() bool { return r.said.count("the hub has every event") == 1 })
+	if got := r.Names(); len(got) != many {
+		t.Errorf("the relay has %d connections, want %d", len(got), many)
+	}
+	_, there := outside(t, h.URL())
+	for _, name := range names {
+		if got := wantSame(t, w.log, there, name); len(got) != 10 {
+			t.Errorf("the hub has %d events of %s, want 10", len(got), name)
+		}
+	}
+	h.Stop()
+	within(t, "the loss", func() bool { return r.said.count("the hub is not there") == 1 })
+	start(t, h)
+	within(t, "all being current again", func() bool { return r.said.count("the hub has every event") == 2 })
+}

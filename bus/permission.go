@@ -14,6 +14,11 @@ import (
 // even claim a connection, but they can neither take the log, the bars, the
 // incidents, the ledgers and the statuses away nor make up what these, the feed
 // and the pools show.
+//
+// What people were told of they may write, and not take away: alerts are wanted
+// most in a process that outlives this one. At worst somebody is told twice, or
+// not at all, by one who may as well stop the connection. What is told is from
+// the incidents and the statuses, which are not theirs to write.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.
@@ -52,7 +57,7 @@ func outsiderDenied() []string {
 		denied = append(denied, "$KV."+bucket+".>")
 		streams = append(streams, "KV_"+bucket)
 	}
-	for _, stream := range streams {
+	for _, stream := range append(streams, "KV_"+AlertBucket) {
 		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "MSG.DELETE"} {
 			denied = append(denied, "$JS.API.STREAM."+verb+"."+stream)
 		}

@@ -23,6 +23,7 @@ var imports = map[string][]string{
 	"ibconn/bus":               {"ibconn/events", "github.com/nats-io", "github.com/rs/zerolog", "golang.org/x/sys"},
 	"ibconn/consumers":         {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "github.com/rs/zerolog"},
 	"ibconn/consumers/follow":  {"ibconn/events", "ibconn/bus"},
+	"ibconn/consumers/alerts":  {"ibconn/events", "ibconn/bus", "ibconn/consumers/incidents", "ibconn/consumers/status", "github.com/goccy/go-yaml"},
 	"ibconn/consumers/metrics": {"ibconn/events", "ibconn/bus", "github.com/prometheus/client_golang"},
 	"ibconn/consumers/web":     {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/status", "github.com/prometheus/client_golang"},
 	"ibconn/replay":            {"ibconn/events", "ibconn/bus"},
@@ -30,6 +31,8 @@ var imports = map[string][]string{
 	"ibconn/testenv":           {"*"},
 	"ibconn/cmd":               {"*"},
 	"ibconn/testenv/memlog":    {"ibconn/events"},
+	// The page tells incidents as they are told elsewhere.
+	"ibconn/consumers/dashboard": {"ibconn/events", "ibconn/bus", "ibconn/consumers/follow", "ibconn/consumers/incidents"},
 	// The simulated gateway is for anyone's tests, so it knows nothing of ours.
 	"ibconn/testenv/gateway": {"github.com/scmhub/ibapi/protobuf", "github.com/rs/zerolog", "google.golang.org/protobuf", "golang.org/x/sys"},
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"ibconn/bus"
+	"ibconn/consumers/alerts"
+	"ibconn/consumers/dashboard"
 	"ibconn/consumers/follow"
 	"ibconn/consumers/incidents"
 	"ibconn/consumers/metrics"
@@ -27,30 +29,51 @@ const noHTTP = "off"
 // consumeCommand runs consumers apart from whoever keeps the connections.
 type consumeCommand struct {
 	natsFlags
-	HTTP string   `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
-	What []string `arg:"" optional:"" enum:"metrics,status,incidents" help:"metrics, without it: serve HTTP. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus."`
+	HTTP string `name:"http" help:"Loopback address for the dashboard, /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
+
+	HTTPCommands bool `name:"http-commands" help:"Take commands from the dashboard." env:"IBCONN_HTTP_COMMANDS"`
+
+	What []string `arg:"" optional:"" enum:"dashboard,metrics,status,incidents,alerts" help:"dashboard or metrics, without it: serve HTTP, both. status: keep the documents of the bucket ib_status; incidents: publish them; both a run does on its own bus. alerts: tell people, as --alerts says."`
+
+	alertFlags
+	Test bool `help:"With alerts: send one message to each receiver, and say what it answered."`
 }
 
 // Run consumes until a signal comes, or something cannot go on.
 func (c *consumeCommand) Run(ctx context.Context, out console) error {
 	all := consumers{Status: slices.Contains(c.What, "status"), Incidents: slices.Contains(c.What, "incidents"), Log: zerolog.New(out.Err).With().Timestamp().Logger()}
-	if len(c.What) == 0 || slices.Contains(c.What, "metrics") {
+	if len(c.What) == 0 || slices.Contains(c.What, "metrics") || slices.Contains(c.What, "dashboard") {
 		if err := web.CheckListen(c.HTTP); err != nil {
 			return usageError{err}
 		}
-		all.HTTP = c.HTTP
+		all.HTTP, all.HTTPCommands = c.HTTP, c.HTTPCommands
 	}
-	nc, err := c.dial("ibconn consume")
+	var options []nats.Option
+	if slices.Contains(c.What, "alerts") {
+		var err error
+		if all.Alerts, err = c.required(); err != nil {
+			return usageError{err}
+		}
+		// That the bus is away may be what has to be told.
+		options = append(options, nats.RetryOnFailedConnect(len(c.What) == 1))
+	}
+	if c.Test {
+		return testAlerts(ctx, out, all.Alerts)
+	}
+	nc, err := c.dial("ibconn consume", options...)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	all.Serving = func(url string) { fmt.Fprintf(out.Out, "serving %s/metrics\n", url) }
+	all.Serving = func(url string) { fmt.Fprintf(out.Out, "serving %s/metrics, and the dashboard at %s/\n", url, url) }
 	if all.Status {
 		fmt.Fprintf(out.Out, "keeping %s; try: nats kv get %s main --raw\n", bus.StatusBucket, bus.StatusBucket)
 	}
 	if all.Incidents {
 		fmt.Fprintln(out.Out, "publishing incidents; try: nats sub 'ib.incident.>'")
+	}
+	if all.Alerts != nil {
+		fmt.Fprintf(out.Out, "alerts go to %s\n", receivers(all.Alerts))
 	}
 	err = all.run(ctx, nc)
 	if ctx.Err() != nil {
@@ -62,13 +85,16 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 // consumers make something of a log for others. They know what the log says, and
 // no more, so that they may run anywhere, in as many copies as are wanted.
 type consumers struct {
-	Status    bool                   // keep the documents of where each connection stands
-	Incidents bool                   // publish incidents
-	Settle    time.Duration          // of these; see [incidents.Fold]
-	HTTP      string                 // the address to serve; empty for none
-	Metrics   []prometheus.Collector // further ones to show there
-	Log       zerolog.Logger
-	Serving   func(url string)
+	Status    bool           // keep the documents of where each connection stands
+	Incidents bool           // publish incidents
+	Settle    time.Duration  // of these; see [incidents.Fold]
+	Alerts    *alerts.Config // whom to tell of what; nil for nobody
+	HTTP      string         // the address to serve; empty for none
+	// HTTPCommands has the dashboard take commands.
+	HTTPCommands bool
+	Metrics      []prometheus.Collector // further ones to show there
+	Log          zerolog.Logger
+	Serving      func(url string)
 }
 
 // consumer is one of them: until ctx ends, or it cannot go on.
@@ -84,6 +110,9 @@ func (c consumers) all() []consumer {
 	}
 	if c.Incidents {
 		all = append(all, consumer{"incidents", c.tellIncidents})
+	}
+	if c.Alerts != nil {
+		all = append(all, consumer{"alerts", c.tellAlerts})
 	}
 	if c.HTTP != "" {
 		all = append(all, consumer{"http", c.serve})
@@ -122,6 +151,10 @@ func (c consumers) prepare(ctx context.Context, nc *nats.Conn) error {
 	}
 	if c.Incidents && err == nil {
 		_, err = bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
+	}
+	// Alerts may run elsewhere, where they cannot create what they keep.
+	if c.Incidents && err == nil {
+		err = openAlerts(ctx, nc)
 	}
 	return err
 }
@@ -212,8 +245,14 @@ func (c consumers) serve(ctx context.Context, nc *nats.Conn) error {
 		}
 	}
 	reader := &follow.Reader{Log: log, Ends: m.Ends}
-	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught()}
-	reader.Folds = []follow.Fold{m, site}
+	page := &dashboard.Page{Model: &dashboard.Model{Settle: c.Settle}, Log: log, Caught: reader.Caught()}
+	if c.HTTPCommands {
+		page.Command = func(ctx context.Context, name events.ConnectionID, v events.Verb, r events.Request) (events.Answer, error) {
+			return bus.Ask(ctx, nc, name, v, r)
+		}
+	}
+	site := &web.Site{Log: log, Metrics: registry, Caught: reader.Caught(), More: page.Handler()}
+	reader.Folds = []follow.Fold{m, site, page.Model}
 	server := &web.Server{Listen: c.HTTP, Handler: site.Handler(), Listening: c.Serving}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

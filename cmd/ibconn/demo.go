@@ -101,13 +101,22 @@ func (d *demoCommand) Run(ctx context.Context, c console) error {
 		keep:     d.Keep,
 		fold:     incidents.Fold{Settle: scaled(nightSettle)},
 		moved:    make(chan struct{}, 1),
+		page:     make(chan string, 1),
 	}
 	return night.run(ctx, app{
 		Connections: []connection{{Name: "main", Policy: demoPolicy(address, scaled)}},
 		Dir:         dir,
 		Listen:      d.Listen,
 		Log:         zerolog.Nop(), // what ends the bus comes as an error too
-		Consumers:   consumers{Incidents: true, Settle: scaled(nightSettle), Log: zerolog.Nop()},
+		Consumers: consumers{
+			Incidents: true, Settle: scaled(nightSettle), Log: zerolog.Nop(), HTTP: "127.0.0.1:0",
+			Serving: func(url string) {
+				select {
+				case night.page <- url:
+				default: // it was begun again
+				}
+			},
+		},
 	})
 }
 
@@ -131,6 +140,7 @@ type night struct {
 	scenario gateway.Scenario
 	length   time.Duration
 	keep     bool
+	page     chan string // takes the URL of the dashboard
 
 	mu      sync.Mutex
 	fold    incidents.Fold
@@ -208,19 +218,29 @@ func (n *night) awaitHealthy(ctx context.Context) {
 	}
 }
 
+// pageWithin is how long the dashboard may take to be there.
+const pageWithin = 2 * time.Second
+
 func (n *night) introduce(url string) {
+	page := "not there"
+	select {
+	case at := <-n.page:
+		page = "at " + at + "/?span=minutes"
+	case <-time.After(pageWithin):
+	}
 	fmt.Fprintf(n.Out, `ibconn demo: a simulated IB Gateway at %s has a bad night of %v.
+The dashboard is %s
 The bus is at %s. Meanwhile, in another terminal:
 
-    nats sub 'ib.conn.*' --server %[3]s
-    nats sub 'ib.incident.>' --server %[3]s
-    nats req ib.cmd.main.status '' --server %[3]s
-    nats req ib.cmd.main.reconnect '{"id":"x1","reason":"test"}' --server %[3]s
-    ibconn status --nats %[3]s            ibconn watch --nats %[3]s
+    nats sub 'ib.conn.*' --server %[4]s
+    nats sub 'ib.incident.>' --server %[4]s
+    nats req ib.cmd.main.status '' --server %[4]s
+    nats req ib.cmd.main.reconnect '{"id":"x1","reason":"test"}' --server %[4]s
+    ibconn status --nats %[4]s            ibconn watch --nats %[4]s
 
 ● healthy   ◐ degraded   ○ down   · stopped
 
-`, n.gateway.Addr(), n.length, url)
+`, n.gateway.Addr(), n.length, page, url)
 }
 
 // show prints an event and keeps it for the summary.

@@ -17,7 +17,7 @@ func TestTheDemoShowsANightAndItsIncidents(t *testing.T) {
 	}
 	defer taken.Close()
 	out := cliOK(t, "demo", "--seconds", "10", "--listen", taken.Addr().String())
-	if !containsAll(out, taken.Addr().String()+" is taken", "nats sub 'ib.conn.*' --server nats://127.0.0.1:", "● link to IB proven up by an answer after ") {
+	if !containsAll(out, taken.Addr().String()+" is taken", "nats sub 'ib.conn.*' --server nats://127.0.0.1:", "The dashboard is at http://127.0.0.1:", "● link to IB proven up by an answer after ") {
 		t.Errorf("the demo does not say how to look at it:\n%s", out)
 	}
 	_, table, _ := strings.Cut(out, "\n5 incidents in ")

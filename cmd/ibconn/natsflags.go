@@ -69,12 +69,12 @@ func (f natsFlags) target() (string, []nats.Option, error) {
 }
 
 // dial connects to the server; name shows in its monitoring.
-func (f natsFlags) dial(name string) (*nats.Conn, error) {
+func (f natsFlags) dial(name string, more ...nats.Option) (*nats.Conn, error) {
 	url, options, err := f.target()
 	if err != nil {
 		return nil, err
 	}
-	return bus.Dial(url, append(options, nats.Name(name))...)
+	return bus.Dial(url, append(append(options, nats.Name(name)), more...)...)
 }
 
 // login puts together what the flags, the environment and a context say: what is

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"ibconn/bus"
@@ -21,7 +20,7 @@ type replayCommand struct {
 
 // sourceFlags say where the past is read from, and which part of it.
 type sourceFlags struct {
-	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	Data       string `help:"Read the log in the data directory of a stopped run, which is not changed, and not a bus." type:"existingdir" placeholder:"DIR" xor:"source"`
 	Connection string `help:"The connection's name; without it, the only one that there is." env:"IBCONN_CONNECTION"`
 
@@ -83,7 +82,7 @@ func (f sourceFlags) open(ctx context.Context, c console) (opened, error) {
 		}
 		return opened{log, log.Close}, nil
 	}
-	nc, err := bus.Dial(f.NATS, nats.Name("ibconn replay"))
+	nc, err := f.dial("ibconn replay")
 	if err != nil {
 		return opened{}, err
 	}

@@ -26,9 +26,12 @@ type runCommand struct {
 	Connection string `help:"The connection's name; the pool's, where the file has one without a name." default:"main" env:"IBCONN_CONNECTION"`
 	Data       string `help:"Directory for the log." default:"${data}" env:"IBCONN_DATA" type:"path"`
 	Listen     string `help:"Loopback address of the embedded NATS server; port 0 takes a free one. With a hub it listens only if this is given." placeholder:"127.0.0.1:4222" env:"IBCONN_LISTEN"`
-	HTTP       string `name:"http" help:"Loopback address for /metrics, /status, /readyz and /healthz; port 0 takes a free one; off serves nothing." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
-	LogFormat  string `help:"console, for people, or json; by default console on a terminal." enum:"auto,console,json" default:"auto" env:"IBCONN_LOG_FORMAT"`
-	Debug      bool   `help:"Log answered heartbeats and the bus' own words too." env:"IBCONN_DEBUG"`
+	HTTP       string `name:"http" help:"Loopback address for the dashboard, /metrics, /status, /readyz and /healthz; port 0 takes a free one; off serves nothing." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
+
+	HTTPCommands bool `name:"http-commands" help:"Take commands from the dashboard." env:"IBCONN_HTTP_COMMANDS"`
+	alertFlags
+	LogFormat string `help:"console, for people, or json; by default console on a terminal." enum:"auto,console,json" default:"auto" env:"IBCONN_LOG_FORMAT"`
+	Debug     bool   `help:"Log answered heartbeats and the bus' own words too." env:"IBCONN_DEBUG"`
 }
 
 // Run keeps the connections until a signal comes, with a line for each event:
@@ -46,6 +49,10 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 	if err != nil {
 		return err
 	}
+	told, err := r.hosted()
+	if err != nil {
+		return usageError{err}
+	}
 	log := r.logger(c)
 	show := func(e events.Recorded) { loglines.Write(log, e) }
 	if r.forPeople(c) {
@@ -59,8 +66,8 @@ func (r *runCommand) Run(ctx context.Context, c console, k *kong.Context, file *
 		Listen:      r.listen(),
 		Hub:         external,
 		Log:         log,
-		Consumers: consumers{Status: true, Incidents: true, HTTP: address, Log: log, Serving: func(url string) {
-			log.Info().Str("metrics", url+"/metrics").Str("status", url+"/status").Msg("http is up")
+		Consumers: consumers{Status: true, Incidents: true, Alerts: told, HTTP: address, HTTPCommands: r.HTTPCommands, Log: log, Serving: func(url string) {
+			log.Info().Str("dashboard", url+"/").Str("metrics", url+"/metrics").Str("status", url+"/status").Msg("http is up")
 		}},
 		Ready:   func(url string) { w.introduce(log.Info().Str("data", r.Data), external, url) },
 		OnEvent: show,

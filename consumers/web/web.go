@@ -18,7 +18,8 @@
 //	GET /status?connection=main&at=TIME      and as of a time
 //
 // Guarantees:
-//   - Nothing is changed by any request.
+//   - Nothing is changed by any request that is answered here; [Site.More] answers for
+//     itself.
 //   - It answers this machine only: it listens on loopback, and a page of another
 //     site cannot read it, neither through CORS, of which there is none, nor
 //     through a name that it has pointed here.
@@ -61,6 +62,8 @@ type Site struct {
 	Log     follow.Log          // for the past
 	Metrics prometheus.Gatherer // what /metrics shows
 	Caught  <-chan struct{}     // closed once all was given that there was at the start
+	// More, where it is set, answers whatever else is asked for, behind the same guard.
+	More http.Handler
 
 	once sync.Once
 	past chan struct{} // holds a token for each look into the past that may be under way
@@ -111,6 +114,9 @@ func (s *Site) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]bool{"ok": true}) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /status", s.status)
+	if s.More != nil {
+		mux.Handle("/", s.More)
+	}
 	return guard(mux)
 }
 

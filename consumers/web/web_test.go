@@ -268,6 +268,31 @@ func TestItIsAskedByAddressOnly(t *testing.T) {
 	}
 }
 
+func TestWhatElseIsServedStandsBehindTheSameGuard(t *testing.T) {
+	asked := 0
+	site := &web.Site{Log: newStory(t), Metrics: prometheus.NewRegistry(), More: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		_, _ = io.WriteString(w, "more of "+r.URL.Path)
+	})}
+	for _, tt := range []struct{ host, path, want string }{
+		{"127.0.0.1:8481", "/", "more of /"},
+		{"localhost", "/incident/main-4", "more of /incident/main-4"},
+		{"127.0.0.1:8481", "/healthz", "true"},
+		{"evil.example", "/", "ask by address"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, tt.path, nil)
+		r.Host = tt.host
+		w := httptest.NewRecorder()
+		site.Handler().ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), tt.want) || !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'self'") {
+			t.Errorf("%s%s answers %d, %s with %v", tt.host, tt.path, w.Code, w.Body, w.Header())
+		}
+	}
+	if asked != 2 {
+		t.Errorf("it was asked %d times, want twice", asked)
+	}
+}
+
 func TestTheServerListensOnLoopbackAndEnds(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", "192.0.2.1:80", "example.com:80", ":80", "8481", ""} {
 		err := (&web.Server{Listen: address, Handler: http.NotFoundHandler()}).Run(t.Context())

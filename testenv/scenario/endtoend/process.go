@@ -110,6 +110,13 @@ func (p *process) ring() {
 	})
 }
 
+// due says whether the loop's timer is to have rung after so long. The loop may be
+// setting it anew meanwhile, woken by its dialer.
+func (p *process) due(passed time.Duration) (is bool) {
+	p.do(func() { is = p.alarm.at <= passed })
+	return is
+}
+
 // give counts what give gives to the loop, if it says that it did.
 func (p *process) give(give func() bool) {
 	p.do(func() { p.giving++ })

@@ -229,7 +229,7 @@ func (w *world) pass(d time.Duration, until time.Time) {
 	for a := w.dialerClock.next(); a != nil && a.at <= passed; a = w.dialerClock.next() {
 		w.dialerClock.ring(a)
 	}
-	if w.running() && (w.process.alarm.at <= passed || !now.Before(until)) {
+	if w.running() && (w.process.due(passed) || !now.Before(until)) {
 		w.process.ring()
 	}
 	w.settle()

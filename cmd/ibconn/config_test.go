@@ -77,7 +77,7 @@ func TestEverySettingOfRunCanStandInTheEnvironment(t *testing.T) {
 
 func TestWhatIsWrongInTheConfigurationIsSaidWithItsPlace(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
-		{"unknown key", "client-id: 3\nhartbeat: 5s\n", `line 2: there is no key "hartbeat"; the keys are accounts, backfill-most, backoff-base, `},
+		{"unknown key", "client-id: 3\nhartbeat: 5s\n", `line 2: there is no key "hartbeat"; the keys are accounts, alerts, backfill-most, backoff-base, `},
 		{"a flag that is no setting", "id: x1\n", `line 1: there is no key "id"`},
 		{"list", "client-id: [1, 2]\n", "line 1: client-id: want one plain value"},
 		{"nested", "heartbeat:\n  every: 5s\n", "line 1: heartbeat: want one plain value"},

@@ -111,6 +111,9 @@ func (c *carrier) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if hub.ctx.Err() != nil {
+			err = errHubLost // whatever that looked like
+		}
 		if here, broken := errors.AsType[*localError](err); broken {
 			if c.relay.Local.nc.IsClosed() || !passing(here.error) {
 				return here

@@ -201,10 +201,9 @@ func TestALogThatLacksWhatTheHubHasIsNotRelayed(t *testing.T) {
 	// Written on, it has another event of the same sequence, and nobody mixes them up.
 	a = newAuthor(t, w.log, w.dir, "c")
 	a.claim()
-	within(t, "the relay noticing", func() bool {
-		s := r.status()
-		return s.Status == events.RelayDiffers && s.Sequence == 2
-	})
+	if s := r.is(events.RelaySuperseded); s.Sequence != 2 || !strings.Contains(s.Problem, "/ibconn/a2 took main") {
+		t.Errorf("the relay of a log that was put back and written on is %+v, want whose claim the hub has", s)
+	}
 	if _, err := r.Fetch(t.Context(), "main"); err != nil {
 		t.Errorf("Fetch = %v, want nothing done: this log is as long as the hub's", err)
 	}

@@ -54,7 +54,8 @@ type reach struct {
 const (
 	hubDialTimeout = 5 * time.Second // a handshake of TLS included
 	hubPing        = 5 * time.Second
-	hubPings       = 2 // unanswered ones that a connection is given up after
+	hubPings       = 2               // unanswered ones that a connection is given up after
+	hubWrite       = 5 * time.Second // for a piece of what is sent to leave
 	hubRetry       = 250 * time.Millisecond
 	hubRetryMost   = 5 * time.Second
 	hubJitter      = 250 * time.Millisecond
@@ -71,6 +72,7 @@ func DialHub(o HubOptions) (*Hub, error) {
 		nats.Timeout(hubDialTimeout),
 		nats.PingInterval(hubPing),
 		nats.MaxPingsOutstanding(hubPings),
+		nats.FlusherTimeout(hubWrite),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.IgnoreAuthErrorAbort(),

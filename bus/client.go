@@ -28,6 +28,9 @@ const (
 	// discoveryTime is how long services may be silent before there are no more
 	// of them.
 	discoveryTime = 300 * time.Millisecond
+	// firstTime is how long the first of them may take: a hub may be far away. Where
+	// there is none, the server says so at once.
+	firstTime = 2 * time.Second
 )
 
 // Dial connects to the bus of another process. Once connected, it connects
@@ -245,8 +248,8 @@ func discover(ctx context.Context, nc *nats.Conn) ([]Offer, error) {
 		return nil, err
 	}
 	offered := make(map[events.ConnectionID]Offer)
-	for {
-		waiting, cancel := context.WithTimeout(ctx, discoveryTime)
+	for silence := firstTime; ; silence = discoveryTime {
+		waiting, cancel := context.WithTimeout(ctx, silence)
 		m, err := inbox.NextMsgWithContext(waiting)
 		cancel()
 		switch {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ibconn/bus"
+	"ibconn/consumers/dashboard"
 	"ibconn/consumers/follow"
 	"ibconn/consumers/incidents"
 	"ibconn/consumers/metrics"
@@ -72,7 +73,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	took("http", func(b *testing.B) {
 		m := metrics.New(time.Now)
 		site := &web.Site{Log: log, Metrics: prometheus.NewRegistry()}
-		reader := &follow.Reader{Log: log, Folds: []follow.Fold{m, site}}
+		reader := &follow.Reader{Log: log, Folds: []follow.Fold{m, site, new(dashboard.Model)}}
 		site.Caught = reader.Caught()
 		until(b, reader.Run, reader.Caught())
 	})

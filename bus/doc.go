@@ -26,7 +26,9 @@
 //	data.Keep("main", "aapl-bars", series, bar)                // until it is stored
 //	n, err := data.Store(ctx, "main", "aapl-bars", series, missed) // and waits for it
 //
-// What happens to incidents is in the stream IB_INCIDENT, by [Incidents].
+// What happens to incidents is in the stream IB_INCIDENT, by [Incidents]. What was
+// imported from other logs is in the stream IB_IMPORT, by [Imports], and never on the
+// feed. [OpenCopy] reads what a stopped run left, and changes nothing of it.
 //
 // An external server or cluster, the hub, gets the log from a [Relay]:
 //

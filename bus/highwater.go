@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"ibconn/events"
 )
@@ -101,8 +102,36 @@ func newest(file []byte) (slot, error) {
 // open or in memory: writers that follow one another share it.
 type highWater struct{ path string }
 
+const markPrefix = "highwater-"
+
 func highWaterOf(c events.ConnectionID, dir string) highWater {
-	return highWater{filepath.Join(dir, "highwater-"+string(c))}
+	return highWater{filepath.Join(dir, markPrefix+string(c))}
+}
+
+// Marks returns the high-water marks in a store directory: for each connection the head
+// that is known to have been stored. Where some cannot be read, the others are returned
+// with an error that names them.
+func Marks(dir string) (map[events.ConnectionID]events.Head, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("bus: high-water marks: %w", err)
+	}
+	marks := make(map[events.ConnectionID]events.Head)
+	var wrong []error
+	for _, e := range entries {
+		name, is := strings.CutPrefix(e.Name(), markPrefix)
+		c, err := events.ParseConnectionID(name)
+		if !is || err != nil || !e.Type().IsRegular() {
+			continue
+		}
+		s, err := highWaterOf(c, dir).read()
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("bus: high-water mark of %s: %w", c, err))
+			continue
+		}
+		marks[c] = s.head
+	}
+	return marks, errors.Join(wrong...)
 }
 
 // read returns the newest mark, or generation 0 when there is no file.

@@ -2,7 +2,9 @@ package bus
 
 import (
 	"bytes"
+	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -130,4 +132,35 @@ func FuzzNewest(f *testing.F) {
 			t.Errorf("newest = %v, which is not in the file", s)
 		}
 	})
+}
+
+func TestTheMarksOfADirectoryAreReadAsAWhole(t *testing.T) {
+	dir := t.TempDir()
+	want := map[events.ConnectionID]events.Head{
+		"main":  {Epoch: 1, Sequence: 7, Hash: strings.Repeat("ab", 32)},
+		"paper": {Epoch: 3, Sequence: 9, Hash: strings.Repeat("cd", 32)},
+	}
+	for c, h := range want {
+		if err := highWaterOf(c, dir).write(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, other := range []string{"lock", "highwater-", "highwater-main.new"} {
+		if err := os.WriteFile(filepath.Join(dir, other), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if marks, err := Marks(dir); err != nil || !maps.Equal(marks, want) {
+		t.Errorf("Marks() = %v, %v, want %v", marks, err, want)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "highwater-main"), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	delete(want, "main")
+	if marks, err := Marks(dir); err == nil || !strings.Contains(err.Error(), "main") || !maps.Equal(marks, want) {
+		t.Errorf("with a torn mark Marks() = %v, %v, want %v and an error that names main", marks, err, want)
+	}
+	if _, err := Marks(filepath.Join(dir, "nowhere")); err == nil {
+		t.Error("Marks() of no directory is no error")
+	}
 }

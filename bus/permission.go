@@ -19,6 +19,9 @@ import (
 // most in a process that outlives this one. At worst somebody is told twice, or
 // not at all, by one who may as well stop the connection. What is told is from
 // the incidents and the statuses, which are not theirs to write.
+//
+// Imports are theirs as a whole: who imports is another process, and nothing that
+// happens now is told by what was imported.
 const outsider = "local"
 
 // insider is the key of the clients inside this process, which never leaves it.
@@ -49,16 +52,21 @@ func (i insider) allow(o *server.Options) {
 }
 
 // outsiderDenied lists what outsiders may not publish. DenyDelete and DenyPurge
-// on the stream would not do: the stream itself can still be deleted.
+// on the stream would not do: the stream itself can still be deleted. Nor may they
+// create a stream, whatever its name, or change one: it could republish on the feed
+// what they store in it.
 func outsiderDenied() []string {
 	denied := []string{events.FeedSubjects, events.PoolSubjects, events.DataSubjects, events.IncidentSubjects}
+	for _, verb := range []string{"CREATE", "UPDATE", "RESTORE"} {
+		denied = append(denied, "$JS.API.STREAM."+verb+".*")
+	}
 	streams := []string{events.Stream, events.DataStream, events.IncidentStream}
 	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket, RelayBucket} {
 		denied = append(denied, "$KV."+bucket+".>")
 		streams = append(streams, "KV_"+bucket)
 	}
 	for _, stream := range append(streams, "KV_"+AlertBucket) {
-		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "MSG.DELETE"} {
+		for _, verb := range []string{"DELETE", "PURGE", "MSG.DELETE"} {
 			denied = append(denied, "$JS.API.STREAM."+verb+"."+stream)
 		}
 	}

@@ -54,6 +54,12 @@ func TestAnOutsiderCanNeitherTakeTheLogAwayNorMakeUpTheFeed(t *testing.T) {
 			_, err := js.UpdateStream(ctx, jetstream.StreamConfig{Name: events.Stream, Subjects: []string{"nothing"}})
 			return err
 		}},
+		{"create a stream that says on the feed what is stored in it", func(ctx context.Context) error {
+			_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+				Name: "MINE", Subjects: []string{"mine.*"}, RePublish: &jetstream.RePublish{Source: "mine.*", Destination: "ib.conn.{{wildcard(1)}}"},
+			})
+			return err
+		}},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		if err := tt.try(ctx); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrPermissionViolation) {

@@ -15,7 +15,6 @@ import (
 // hold is checked by the story at each event and at rest, and of the whole log
 // at the end.
 func FuzzDecide(f *testing.F) {
-	allowed := moves(f)
 	for _, seed := range []string{
 		"S",                              // a start
 		"SrgoTtTaTaE",                    // a session with heartbeats, and its end
@@ -38,7 +37,6 @@ func FuzzDecide(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
 		s := newStory(t)
-		s.allowed = allowed
 		for i := range min(len(script), 300) {
 			arg := byte(0)
 			if i+1 < len(script) {

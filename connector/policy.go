@@ -259,6 +259,17 @@ func (p Policy) clientIDs() []int64 { return append([]int64{p.ClientID}, p.Spare
 // the cap ("full jitter"); and the probe's interval once the breaker is due to
 // open. A maintenance window has a pace of its own.
 func (p Policy) retryDelay(failures int, dice float64, now time.Time) time.Duration {
+	span, jitter := p.RetrySpan(failures, now)
+	if !jitter {
+		return span
+	}
+	return time.Duration(dice * float64(span))
+}
+
+// RetrySpan returns how long the wait at now after so many failures in a row is;
+// with jitter it is a random part of that. A client id that was refused may be left
+// alone for longer.
+func (p Policy) RetrySpan(failures int, now time.Time) (span time.Duration, jitter bool) {
 	ceiling, probe := p.BackoffCap, p.BreakerProbe
 	if w, ok := p.Windows.At(now); ok {
 		ceiling, probe = min(ceiling, p.WindowCap), p.WindowCap
@@ -268,16 +279,15 @@ func (p Policy) retryDelay(failures int, dice float64, now time.Time) time.Durat
 	}
 	switch {
 	case failures >= p.BreakerAfter:
-		return probe
+		return probe, false
 	case failures <= 1:
-		return 0
+		return 0, false
 	}
-	span := ceiling
 	// Halving the cap, rather than doubling the base, cannot overflow.
 	if doublings := failures - 2; p.BackoffBase <= ceiling>>doublings {
-		span = p.BackoffBase << doublings
+		return p.BackoffBase << doublings, true
 	}
-	return time.Duration(dice * float64(span))
+	return ceiling, true
 }
 
 // idDelay returns how long a client id is left alone at least, once it was

@@ -109,7 +109,7 @@ func (l *life) untilPhase(p events.Phase) bool {
 	return l.until(func(s events.State) bool { return s.Phase == p })
 }
 
-// checkLog reads the store as a whole: the chain must be whole, and fold to
+// checkLog reads the store as a whole: the chain must be whole and legal, and fold to
 // the state that the runner showed last.
 func checkLog(t testing.TB, store *memlog.Store, live events.State) {
 	t.Helper()
@@ -125,7 +125,11 @@ func checkLog(t testing.TB, store *memlog.Store, live events.State) {
 			t.Errorf("%s came %v after something was due", rec.Event.Type(), rec.Time.Sub(due))
 		}
 		claimed = claim
+		before := fold
 		head, fold = head.Then(rec), fold.Apply(rec)
+		if err := events.Legal(before, fold, rec); err != nil {
+			t.Errorf("%s stands where it may not: %v", rec.Event.Type(), err)
+		}
 	}
 	sameState(t, fold, live)
 }

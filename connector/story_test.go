@@ -38,8 +38,6 @@ type story struct {
 
 	controlling string          // the control command that IBC is asked for
 	askedIBC    map[string]bool // those that it was asked for, ever
-
-	allowed map[move]bool // the moves of the transition table; nil for any
 }
 
 // testPolicy does not probe the link: most stories are about something else.
@@ -173,11 +171,8 @@ func (s *story) checkEvent(before events.State, rec events.Recorded) {
 	} else if before.Phase != s.state.Phase {
 		s.Fatalf("%s is no state event and moved %s to %s", rec.Event.Type(), before.Phase, s.state.Phase)
 	}
-	if m := (move{before.Phase, rec.Event.Type().What(), s.state.Phase}); s.allowed != nil && isState && rec.Event.Type().Kind() == events.KindState && !s.allowed[m] {
-		s.Fatalf("%s moved %s to %s, which no row of the table does", m.event, m.from, m.to)
-	}
-	if e, ok := rec.Event.(*events.DialStarted); ok && e.Attempt != before.Attempt.Number+1 {
-		s.Fatalf("attempt %d follows attempt %d", e.Attempt, before.Attempt.Number)
+	if err := events.Legal(before, s.state, rec); err != nil {
+		s.Fatalf("%s stands where it may not: %v", rec.Event.Type(), err)
 	}
 	plan := connector.PlanFor(s.state)
 	running := slices.Contains([]events.Phase{events.PhaseDialing, events.PhaseGreeting, events.PhaseReady}, s.state.Phase)

@@ -75,6 +75,12 @@ func (h Head) Then(r Recorded) Head {
 	return Head{Epoch: r.Epoch, Sequence: r.Sequence, Hash: r.Hash()}
 }
 
+// Reaches says whether a log that ends at h has all that was stored when it ended at
+// mark, as far as its end tells.
+func (h Head) Reaches(mark Head) bool {
+	return h.Sequence > mark.Sequence || h.Sequence == mark.Sequence && h.Hash == mark.Hash
+}
+
 // ChainError says how an event does not follow the one before it.
 type ChainError struct {
 	Finding  Finding

@@ -236,3 +236,23 @@ func TestNextReturnsWhatAReaderWillDecode(t *testing.T) {
 		t.Errorf("Next = time in %v, accounts %#v, same event %v, want the decoded form", r.Time.Location(), got.Accounts, got == draft)
 	}
 }
+
+func TestAHeadReachesWhatWasStored(t *testing.T) {
+	mark := Head{Epoch: 1, Sequence: 7, Hash: "a"}
+	for _, c := range []struct {
+		head Head
+		want bool
+	}{
+		{mark, true},
+		{Head{Epoch: 2, Sequence: 8, Hash: "b"}, true},
+		{Head{Epoch: 1, Sequence: 7, Hash: "b"}, false},
+		{Head{Epoch: 1, Sequence: 6, Hash: "a"}, false},
+	} {
+		if got := c.head.Reaches(mark); got != c.want {
+			t.Errorf("%+v reaches %+v: %t, want %t", c.head, mark, got, c.want)
+		}
+	}
+	if !(Head{}).Reaches(Head{}) {
+		t.Error("an empty log does not reach no mark")
+	}
+}

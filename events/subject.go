@@ -38,6 +38,9 @@ const (
 	IncidentStream = "IB_INCIDENT"
 	// IncidentSubjects is what [IncidentStream] listens on.
 	IncidentSubjects = "ib.incident.>"
+	// ImportStream is the JetStream stream that holds what was imported from other
+	// logs. It is no log: nothing repeats it, and nothing decides by it.
+	ImportStream = "IB_IMPORT"
 	// ServiceName is the name under which the commands are found by
 	// "nats micro ls".
 	ServiceName = "ibconn"
@@ -68,6 +71,14 @@ func PoolSubject(name ConnectionID) string { return "ib.pool." + string(name) }
 func IncidentSubject(c ConnectionID, kind string) string {
 	return "ib.incident." + string(c) + "." + kind
 }
+
+// ImportSubject is the subject that an event of kind k is stored under that was imported
+// as c. Both may be "*".
+func ImportSubject(c ConnectionID, k Kind) string { return ImportedSubject(c) + "." + string(k) }
+
+// ImportedSubject is the subject of the word that the import c is complete. It may be
+// "*".
+func ImportedSubject(c ConnectionID) string { return "ib.import." + string(c) }
 
 // ParseLogSubject takes a log subject apart, or says that it is not one.
 func ParseLogSubject(subject string) (ConnectionID, Kind, error) {

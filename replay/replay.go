@@ -19,6 +19,12 @@
 //   - Nothing that is read is changed.
 //   - What cannot be decoded, or is of a type that this program does not know, is a step
 //     like any other, with its bytes.
+//
+// # Non-obvious
+//
+//   - A source is read and decoded a few batches ahead, on goroutines that end before the
+//     iteration does. Who breaks off waits for a source that cannot be interrupted, such
+//     as a pipe that nothing comes from. With Follow nothing is read ahead.
 package replay
 
 import (
@@ -56,14 +62,14 @@ func Steps(ctx context.Context, source Source, q bus.Query) iter.Seq2[Step, erro
 	return func(yield func(Step, error) bool) {
 		states := make(map[events.ConnectionID]*events.State)
 		var before, none events.State
-		for s, err := range source.Stored(ctx, q) {
+		for m, err := range decoded(ctx, source, q) {
 			if err != nil {
 				yield(Step{}, err)
 				return
 			}
-			e, err := s.Entry()
-			step := Step{Stored: s, Recorded: e.Recorded, Err: err, State: &none, Before: &none}
-			if err == nil {
+			e := m.entry
+			step := Step{Stored: m.Stored, Recorded: e.Recorded, Err: m.err, State: &none, Before: &none}
+			if m.err == nil {
 				state := states[e.Connection]
 				if state == nil {
 					state = new(events.NewState(e.Connection))
@@ -85,12 +91,12 @@ func Steps(ctx context.Context, source Source, q bus.Query) iter.Seq2[Step, erro
 // Events yields the events of steps, and leaves out what is none.
 func Events(ctx context.Context, source Source, q bus.Query) iter.Seq2[events.Recorded, error] {
 	return func(yield func(events.Recorded, error) bool) {
-		for s, err := range source.Stored(ctx, q) {
+		for m, err := range decoded(ctx, source, q) {
 			if err != nil {
 				yield(events.Recorded{}, err)
 				return
 			}
-			if e, err := s.Entry(); err == nil && !yield(e.Recorded, nil) {
+			if m.err == nil && !yield(m.entry.Recorded, nil) {
 				return
 			}
 		}
@@ -101,8 +107,12 @@ func Events(ctx context.Context, source Source, q bus.Query) iter.Seq2[events.Re
 }
 
 // Connections returns the connections that a source has events of, in the order of
-// their names. It reads their claims: every connection begins with one.
+// their names. It asks the source, where that knows them, as an export does; otherwise it
+// reads their claims: every connection begins with one.
 func Connections(ctx context.Context, source Source) ([]events.ConnectionID, error) {
+	if s, knows := source.(interface{ Connections() []events.ConnectionID }); knows {
+		return s.Connections(), nil
+	}
 	found := make(map[events.ConnectionID]struct{})
 	for s, err := range source.Stored(ctx, bus.Query{Kinds: []events.Kind{events.KindClaimed}}) {
 		if err != nil {

@@ -152,9 +152,13 @@ func (c consumers) prepare(ctx context.Context, nc *nats.Conn) error {
 	if c.Incidents && err == nil {
 		_, err = bus.OpenIncidents(ctx, nc, bus.IncidentOptions{})
 	}
-	// Alerts may run elsewhere, where they cannot create what they keep.
+	// Alerts may run elsewhere, and imports come from elsewhere, where what they keep
+	// cannot be created.
 	if c.Incidents && err == nil {
 		err = openAlerts(ctx, nc)
+	}
+	if c.Incidents && err == nil {
+		_, err = bus.OpenImports(ctx, nc, bus.ImportOptions{})
 	}
 	return err
 }

@@ -38,8 +38,8 @@ func next[E events.Event](b *testing.B, feed <-chan *nats.Msg) {
 	}
 }
 
-// report reports how the times taken are distributed.
-func report(b *testing.B, took []time.Duration) {
+// reportTook reports how the times taken are distributed.
+func reportTook(b *testing.B, took []time.Duration) {
 	slices.Sort(took)
 	at := func(share float64) float64 { return took[int(share*float64(len(took)-1))].Seconds() * 1000 }
 	b.ReportMetric(at(0.5), "p50-ms")
@@ -61,7 +61,7 @@ func BenchmarkReadyAgainAfterReset(b *testing.B) {
 		next[*events.SessionOpened](b, feed)
 		took = append(took, time.Since(begun))
 	}
-	report(b, took)
+	reportTook(b, took)
 }
 
 // silenceBound is how long a silence takes to be found, with runArgs' heartbeats
@@ -106,7 +106,7 @@ func BenchmarkDetection(b *testing.B) {
 				}
 				fault.over(b, feed)
 			}
-			report(b, took)
+			reportTook(b, took)
 			b.ReportMetric(fault.bound.Seconds()*1000, "bound-ms")
 		})
 	}

@@ -477,7 +477,7 @@ func checkLock(dir string, there []events.Answer) (*bus.Server, check) {
 
 // checkLog compares where each connection's log ends with its high-water mark.
 // The rest of the chain is for a run to check, which knows what damage is on
-// record already.
+// record already, and for "replay verify".
 func (d *doctorCommand) checkLog(ctx context.Context, all []connection, server *bus.Server) check {
 	if server == nil {
 		return check{Status: skipped, Found: "it can be compared with its high-water mark only while nobody writes it"}
@@ -503,9 +503,9 @@ func (d *doctorCommand) checkLog(ctx context.Context, all []connection, server *
 		switch {
 		case err != nil:
 			return unreadable(err)
-		case head.Sequence < mark.Sequence, head.Sequence == mark.Sequence && head.Hash != mark.Hash:
+		case !head.Reaches(mark):
 			return fail(fmt.Sprintf("%s ends at sequence %d and not with the last event known to be stored, %d", whose, head.Sequence, mark.Sequence),
-				"if the directory was copied or restored, copy it again while no run has it; else check the disk; a run records the damage and goes on")
+				"if the directory was copied or restored, copy it again while no run has it; else check the disk; a run records the damage and goes on; `ibconn replay verify --data "+d.Data+"` says what is missing")
 		}
 	}
 	if len(all) > 1 {

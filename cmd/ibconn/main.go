@@ -8,7 +8,8 @@
 //
 // Exit codes: 0 done; 1 it did not work, and the message says what to do; 2 the
 // words on the command line or in the configuration are wrong; 3 other writers
-// took every connection; 4 "status --check" and the connection is not healthy.
+// took every connection; 4 "status --check" and the connection is not healthy;
+// 5 "replay verify" and the log is not as it must be.
 package main
 
 import (
@@ -34,10 +35,14 @@ const (
 	exitUsage
 	exitSuperseded
 	exitUnhealthy
+	exitFindings
 )
 
 // errUnhealthy ends "status --check" when the connection is not healthy.
 var errUnhealthy = errors.New("not healthy")
+
+// errFindings ends "replay verify" when the log is not as it must be.
+var errFindings = errors.New("the log is not as it must be")
 
 // usageError is an error in what the user wrote.
 type usageError struct{ error }
@@ -75,6 +80,7 @@ type console struct {
 	Out, Err io.Writer
 	Terminal bool // Out is a terminal
 	Colour   bool // and wants colours
+	Columns  int  // how wide the terminal is; 0 where that is not known
 
 	ErrTerminal bool // Err is a terminal
 }
@@ -93,8 +99,13 @@ func main() {
 		})
 	})
 	terminal := isTerminal(os.Stdout)
+	columns := 0
+	if terminal {
+		columns = columnsOf(os.Stdout)
+	}
 	os.Exit(execute(ctx, os.Args[1:], console{
-		Out: os.Stdout, Err: os.Stderr, Terminal: terminal, Colour: terminal && os.Getenv("NO_COLOR") == "",
+		Columns: columns,
+		Out:     os.Stdout, Err: os.Stderr, Terminal: terminal, Colour: terminal && os.Getenv("NO_COLOR") == "",
 		ErrTerminal: isTerminal(os.Stderr),
 	}))
 }
@@ -125,7 +136,7 @@ func execute(ctx context.Context, args []string, c console) (exit int) {
 		err = parsed.Run()
 	}
 	exit = exitCode(err)
-	if exit != exitDone && exit != exitUnhealthy {
+	if exit != exitDone && exit != exitUnhealthy && exit != exitFindings {
 		fmt.Fprintln(c.Err, "ibconn: "+err.Error())
 	}
 	return exit
@@ -182,6 +193,8 @@ func exitCode(err error) int {
 		return exitSuperseded
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy
+	case errors.Is(err, errFindings):
+		return exitFindings
 	default:
 		return exitFailed
 	}

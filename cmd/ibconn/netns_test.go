@@ -114,7 +114,7 @@ func BenchmarkDetectionOfABlackHole(b *testing.B) {
 			printed("session_opened", len(took)+1)
 		}
 	}
-	report(b, took)
+	reportTook(b, took)
 	b.ReportMetric(silenceBound.Seconds()*1000, "bound-ms")
 }
 

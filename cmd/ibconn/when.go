@@ -14,7 +14,7 @@ var (
 	withZone   = []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00"}
 )
 
-const timeForms = `want one such as 03:12, "yesterday 03:12", "2026-11-22 03:12", 2026-11-22T03:12Z, or -2h for two hours ago`
+const timeForms = `want one such as 03:12, "yesterday 03:12", "2026-11-22 03:12", 2026-11-22T03:12Z, or "2h ago"`
 
 // parsePast reads a time in the past as a person writes it: by a clock in a zone, which
 // is the last time that it showed that; as an instant; or as how long ago.
@@ -30,7 +30,11 @@ func parsePast(text string, now time.Time, zone *time.Location) (time.Time, erro
 }
 
 func parseTime(text string, now time.Time, zone *time.Location) (time.Time, error) {
-	if ago, ok := strings.CutPrefix(text, "-"); ok {
+	ago, past := strings.CutPrefix(text, "-")
+	if !past {
+		ago, past = strings.CutSuffix(text, " ago")
+	}
+	if past {
 		d, err := time.ParseDuration(ago)
 		if err != nil || d < 0 {
 			return time.Time{}, errors.New(timeForms)

@@ -23,6 +23,7 @@ func TestATimeIsReadAsAPersonWritesIt(t *testing.T) {
 		{"2026-11-22T03:12Z", "2026-11-22T04:12:00+01:00"},
 		{"2026-11-22T02:12:01.5-05:00", "2026-11-22T08:12:01+01:00"},
 		{"-2h", "2026-11-22T07:00:00+01:00"},
+		{"2h ago", "2026-11-22T07:00:00+01:00"},
 		{" -90s ", "2026-11-22T08:58:30+01:00"},
 		{"2026-10-25T02:30+02:00", "2026-10-25T02:30:00+02:00"},
 	} {
@@ -56,7 +57,7 @@ func TestATimeIsReadAsAPersonWritesIt(t *testing.T) {
 }
 
 func FuzzParsePast(f *testing.F) {
-	for _, text := range []string{"03:12", "yesterday 03:12", "-2h", "2026-11-22T03:12Z", "2026-10-25 02:30"} {
+	for _, text := range []string{"03:12", "yesterday 03:12", "-2h", "2h ago", "2026-11-22T03:12Z", "2026-10-25 02:30"} {
 		f.Add(text)
 	}
 	zone, err := time.LoadLocation("Europe/Zurich")

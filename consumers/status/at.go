@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ibconn/bus"
@@ -27,26 +28,51 @@ import (
 // than the connector knew: a process that starts does not read the heartbeats of
 // those before it.
 func At(ctx context.Context, log follow.Log, t time.Time) (map[events.ConnectionID]Document, error) {
+	all, err := AtEach(ctx, log, t)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// AtEach returns the same for several times, in their order, of one reading of the log.
+func AtEach(ctx context.Context, log follow.Log, times ...time.Time) ([]map[events.ConnectionID]Document, error) {
 	var now Fold
-	then := make(map[events.ConnectionID]standing)
+	then := make([]map[events.ConnectionID]standing, len(times))
+	for i := range then {
+		then[i] = make(map[events.ConnectionID]standing)
+	}
 	for e, err := range log.Read(ctx, bus.Query{}) {
 		switch {
 		case errors.Is(err, events.ErrMalformed):
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("status at %s: %w", t.UTC().Format(time.RFC3339Nano), err)
+			return nil, fmt.Errorf("status at %s: %w", worded(times), err)
 		}
 		now.Add(e)
-		if !e.Time.After(t) {
-			then[e.Connection] = now.all[e.Connection]
+		for i, t := range times {
+			if !e.Time.After(t) {
+				then[i][e.Connection] = now.all[e.Connection]
+			}
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("status at %s: %w", t.UTC().Format(time.RFC3339Nano), context.Cause(ctx))
+		return nil, fmt.Errorf("status at %s: %w", worded(times), context.Cause(ctx))
 	}
-	documents := make(map[events.ConnectionID]Document, len(then))
-	for c, s := range then {
-		documents[c] = s.document()
+	all := make([]map[events.ConnectionID]Document, len(times))
+	for i := range then {
+		all[i] = make(map[events.ConnectionID]Document, len(then[i]))
+		for c, s := range then[i] {
+			all[i][c] = s.document()
+		}
 	}
-	return documents, nil
+	return all, nil
+}
+
+func worded(times []time.Time) string {
+	words := make([]string, len(times))
+	for i, t := range times {
+		words[i] = t.UTC().Format(time.RFC3339Nano)
+	}
+	return strings.Join(words, " and ")
 }

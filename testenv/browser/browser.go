@@ -32,6 +32,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -79,7 +80,7 @@ func find(t testing.TB) string {
 	if os.Getenv("CI") == "true" {
 		t.Fatal("there is no Chromium: CI must run this test")
 	}
-	t.Skip("there is no Chromium on this machine: install one to test the dashboard in it")
+	t.Skip("there is no Chromium on this machine: install one to test pages in it")
 	return ""
 }
 
@@ -218,6 +219,29 @@ func (tab *Tab) Dark(on bool) {
 	call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 		{Name: "prefers-color-scheme", Value: value}, {Name: "prefers-reduced-motion", Value: "reduce"},
 	}})
+}
+
+// Paper shows the page as it is printed, or as it is on a screen.
+func (tab *Tab) Paper(on bool) {
+	tab.t.Helper()
+	media := ""
+	if on {
+		media = "print"
+	}
+	call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: media})
+}
+
+// Print prints the page on the paper that its style names, and returns the PDF.
+func (tab *Tab) Print() []byte {
+	tab.t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, limit)
+	defer cancel()
+	yes := true
+	printed, err := chromedp.Call(ctx, page.PrintToPDF, page.PrintToPDFParams{PreferCSSPageSize: &yes})
+	if err != nil {
+		tab.t.Fatal(err)
+	}
+	return printed.Data
 }
 
 // Go opens an address.

@@ -108,22 +108,18 @@ func (p *past) each(ctx context.Context, name events.ConnectionID, add func(even
 	b := newBar(p.c, "reading")
 	defer b.end()
 	var read, unreadable uint64
-	for s, err := range p.source.Stored(ctx, bus.Query{Connection: name}) {
+	for step, err := range replay.Steps(ctx, p.source, bus.Query{Connection: name}) {
 		if err != nil {
 			return err
 		}
 		read++
 		b.events(read, 0)
-		e, err := s.Entry()
-		if err != nil {
+		if step.Err != nil {
 			unreadable++
 			continue
 		}
-		p.last = e.Time
-		add(e.Recorded)
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		p.last = step.Recorded.Time
+		add(step.Recorded)
 	}
 	if unreadable > 0 {
 		fmt.Fprintf(p.c.Err, "ibconn: %s of the log cannot be read and left out\n", plural(unreadable, "message"))

@@ -7,7 +7,7 @@ IBCONN_SOAK ?= 10m
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## A bus, a simulated gateway and its bad night, on one screen
@@ -46,6 +46,11 @@ fuzz: ## Each fuzz test for $$FUZZTIME
 .PHONY: soak
 soak: ## Random faults for $$IBCONN_SOAK (10m), in an order drawn by $$IBCONN_SOAK_SEED
 	IBCONN_SOAK=$(IBCONN_SOAK) go test -race -run '^TestSoak$$' -count=1 -timeout=0 -v ./cmd/ibconn
+
+.PHONY: soak-hub
+soak-hub: ## A hub that is killed, cut off and slowed for $$IBCONN_SOAK (10m), three ways
+	go test -race -run '^TestAHubThatIsKilled|^TestAClusterWhoseNodes' -relaysoak $(IBCONN_SOAK) -count=1 -timeout=0 -v ./bus
+	IBCONN_HUB_SOAK=$(IBCONN_SOAK) go test -run '^TestAHubInAnotherNetwork' -count=1 -timeout=0 -v ./cmd/ibconn
 
 .PHONY: bench
 bench: ## Speeds as ratios against a raw baseline in the same run

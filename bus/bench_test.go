@@ -87,7 +87,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(bare.Seconds()/raw.Seconds(), "messages-x-raw")
 }
 
-func fill(b *testing.B, l *Log, n int) {
+func fill(b testing.TB, l *Log, n int) {
 	b.Helper()
 	author := events.Author{Connection: "main", Source: "/ibconn/bench", NewID: func() string { n--; return fmt.Sprint(n) }}
 	head := events.Head{Epoch: 1}
@@ -151,5 +151,56 @@ func BenchmarkStore(b *testing.B) {
 		ours += time.Since(start)
 	}
 	b.ReportMetric(float64(b.N*n)/ours.Seconds(), "bars/s")
+	b.ReportMetric(ours.Seconds()/raw.Seconds(), "x-raw")
+}
+
+// BenchmarkRelay compares a relay that catches up with a hub with a bare asynchronous
+// publish of the same bytes to the same hub: "x-raw" is how many times longer the
+// relay takes, the reading of the log here included.
+func BenchmarkRelay(b *testing.B) {
+	const n = 10_000
+	w := newWorld(b, ServerOptions{})
+	fill(b, w.log, n)
+	h := startHub(b)
+	nc, err := Dial(h.URL())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	all := readAll(b, w.log, Query{})
+	var raw, ours time.Duration
+	for b.Loop() {
+		config := hubConfig(1)
+		config.Name, config.Subjects, config.RePublish = "RAW", []string{"raw"}, nil
+		if _, err := js.CreateStream(b.Context(), config); err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		for _, e := range all {
+			if _, err := js.PublishAsync("raw", e.Wire, jetstream.WithMsgID(e.ID), jetstream.WithStallWait(time.Minute)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		<-js.PublishAsyncComplete()
+		raw += time.Since(start)
+
+		start = time.Now()
+		r := startRelay(b, w.log, h.URL())
+		r.is(events.RelayCurrent)
+		ours += time.Since(start)
+		r.end()
+		for _, name := range []string{"RAW", events.Stream} {
+			if err := js.DeleteStream(b.Context(), name); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	relayed := float64(n * b.N)
+	b.ReportMetric(relayed/raw.Seconds(), "raw/s")
+	b.ReportMetric(relayed/ours.Seconds(), "events/s")
 	b.ReportMetric(ours.Seconds()/raw.Seconds(), "x-raw")
 }

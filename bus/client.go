@@ -28,6 +28,9 @@ const (
 	// discoveryTime is how long services may be silent before there are no more
 	// of them.
 	discoveryTime = 300 * time.Millisecond
+	// firstTime is how long the first of them may take: a hub may be far away. Where
+	// there is none, the server says so at once.
+	firstTime = 2 * time.Second
 )
 
 // Dial connects to the bus of another process. Once connected, it connects
@@ -245,8 +248,8 @@ func discover(ctx context.Context, nc *nats.Conn) ([]Offer, error) {
 		return nil, err
 	}
 	offered := make(map[events.ConnectionID]Offer)
-	for {
-		waiting, cancel := context.WithTimeout(ctx, discoveryTime)
+	for silence := firstTime; ; silence = discoveryTime {
+		waiting, cancel := context.WithTimeout(ctx, silence)
 		m, err := inbox.NextMsgWithContext(waiting)
 		cancel()
 		switch {
@@ -301,8 +304,9 @@ func sorted(offered map[events.ConnectionID]Offer) []Offer {
 // Feed yields events as they are stored, of every connection, from now until
 // ctx ends. It may miss events, while the connection to the server is
 // interrupted or when the caller is too slow: the latter is yielded as
-// nats.ErrSlowConsumer, after which the feed goes on. Who must not miss
-// anything uses [Log.Read].
+// nats.ErrSlowConsumer, after which the feed goes on. On a cluster an event may come
+// again, with the same StreamSeq, when another server becomes the leader. Who must not
+// miss anything uses [Log.Read].
 //
 // A message that is not an event is yielded as an *[UndecodableError], and the
 // feed goes on; any other error ends it.

@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, backfillUntilKilled(dir))
 		os.Exit(1)
 	}
+	if server := os.Getenv(hubServer); server != "" {
+		if err := hubUntilKilled(server); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

@@ -30,6 +30,10 @@ type DataOptions struct {
 	// Messages and Bytes are how much may wait to be published, and Bars how
 	// many bars to be stored. 0 means 65536, 32 MiB and 65536.
 	Messages, Bytes, Bars int
+	// Also, when set, is another server on which everything is published for whoever
+	// listens there now: ticks there first of all, which count as dropped when it does
+	// not take them.
+	Also *nats.Conn
 	// Log is told of bars that had to be dropped. Its zero value is silent.
 	Log zerolog.Logger
 }
@@ -55,6 +59,7 @@ const (
 type Data struct {
 	source
 	log   zerolog.Logger
+	also  *nats.Conn
 	plain plainQueue
 	kept  barQueue
 
@@ -96,7 +101,7 @@ func FindData(ctx context.Context, nc *nats.Conn) (*Data, error) {
 
 func newData(s source, o DataOptions) *Data {
 	d := &Data{
-		source: s, log: o.Log,
+		source: s, log: o.Log, also: o.Also,
 		plain:   plainQueue{messages: cmp.Or(o.Messages, defaultDataMessages), bytes: cmp.Or(o.Bytes, defaultDataWaiting), wake: make(chan struct{}, 1)},
 		kept:    barQueue{limit: cmp.Or(o.Bars, defaultDataBars), wake: make(chan struct{}, 1)},
 		storing: make(chan struct{}, 1),
@@ -173,7 +178,7 @@ func (d *Data) publishAll(ctx context.Context) {
 			buf.Reset()
 			err := encoder.Encode(p.datum)
 			payload := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
-			if err != nil || len(payload) > maxDatum || d.nc.Publish(events.DataSubject(p.connection, p.datum.DataType(), p.subscription), payload) != nil {
+			if err != nil || len(payload) > maxDatum || d.publish(events.DataSubject(p.connection, p.datum.DataType(), p.subscription), payload) != nil {
 				d.plain.drop()
 			}
 		}
@@ -189,6 +194,15 @@ func (d *Data) publishAll(ctx context.Context) {
 			over = true
 		}
 	}
+}
+
+// publish publishes a message on each server.
+func (d *Data) publish(subject string, payload []byte) error {
+	err := d.nc.Publish(subject, payload)
+	if d.also != nil {
+		return d.also.Publish(subject, payload)
+	}
+	return err
 }
 
 // plain is a message that waits to be published.

@@ -522,3 +522,50 @@ func TestAStoredBarIsTheBar(t *testing.T) {
 		}
 	}
 }
+
+func TestDataIsOnTheHubTooForWhoeverListensThere(t *testing.T) {
+	s := openServer(t, ServerOptions{StoreDir: t.TempDir()})
+	h := startHub(t)
+	there, err := Dial(h.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(there.Close)
+	sub, err := there.SubscribeSync(events.DataSubjects)
+	if err == nil {
+		err = there.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub, err := DialHub(HubOptions{URL: h.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(hub.Close)
+	if err := hub.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d := openTestData(t, connect(t, s), DataOptions{Also: hub.Conn()})
+	runData(t, d)
+	d.Publish("main", "aapl", &events.Tick{Value: "1.5"})
+	d.Keep("main", "aapl-bars", "1", bar(0))
+	got := make(map[string]bool)
+	for range 2 {
+		m, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[m.Subject] = true
+	}
+	if !got[events.DataSubject("main", events.DataTick, "aapl")] || !got[events.DataSubject("main", events.DataBar, "aapl-bars")] {
+		t.Errorf("on the hub came %v, want the tick and the bar", got)
+	}
+	h.Stop()
+	within(t, "the hub being lost", func() bool { return !hub.Status().Connected })
+	d.Publish("main", "aapl", &events.Tick{Value: "1.6"})
+	within(t, "the tick being counted as dropped", func() bool { return d.Dropped() == 1 })
+	if n, err := d.Store(t.Context(), "main", "aapl-bars", "1", bars(1, 3)); n != 2 || err != nil {
+		t.Errorf("Store without a hub = %d, %v, want both bars stored", n, err)
+	}
+}

@@ -198,6 +198,9 @@ func (d *Data) try(ctx context.Context, b storable, live, again bool) (bool, err
 		clear(d.newest)
 	}
 	d.newest[b.of] = newest
+	if d.also != nil && !ack.Duplicate {
+		_ = d.also.PublishMsg(m) // for whoever listens; it is stored already
+	}
 	return again || !ack.Duplicate, nil
 }
 

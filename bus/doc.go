@@ -30,6 +30,14 @@
 // imported from other logs is in the stream IB_IMPORT, by [Imports], and never on the
 // feed. [OpenCopy] reads what a stopped run left, and changes nothing of it.
 //
+// An external server or cluster, the hub, gets the log from a [Relay]:
+//
+//	hub, err := bus.DialHub(bus.HubOptions{URL: url, Login: options})
+//	relay := &bus.Relay{Local: log, Hub: hub, Connections: names}
+//	n, err := relay.Fetch(ctx, "main")     // before the writer begins: what only the hub has
+//	go relay.Run(ctx)
+//	s, err := relay.Status(ctx, "main")    // how far it is
+//
 // Guarantees:
 //   - An event whose Append returned nil is in the log, once, and survives the
 //     death of the process and of the machine: the server syncs every message.
@@ -46,6 +54,12 @@
 //     this process can change it.
 //   - A document in [Statuses] is never replaced by one of an earlier position of the
 //     log, however many write it.
+//   - What a hub has of a connection is the beginning of the log here, byte for byte,
+//     in order and each event once, whatever was killed or cut off, and for however
+//     long; but for heartbeats, which expire on the way. A relay never slows a writer.
+//   - An event that does not follow what the hub has is not brought there: one written
+//     under a claim that the hub knows to be superseded, or of another history. It is
+//     kept here, and [Relay.Status] says so.
 //   - What JetStream may lose without a word (a truncated block file, a copied
 //     directory) shows as a difference between [Writer.Mark] and the log's head;
 //     what it knows it lost is in [Log.Damage].
@@ -70,6 +84,12 @@
 //     the first such report, and Open returns it.
 //   - nats-server does not lock its directory. Two servers on one directory
 //     acknowledge events and lose them.
+//   - How far a hub is, the hub alone says, by its newest event of a connection. The
+//     bucket ib_relay only tells one that has lost something from one that never had it.
+//     Where that event stood here is in its header Ib-Local-Sequence, and a hint: it
+//     counts if the same event stands there.
+//   - The hub is asked through the leader of its stream, since replicas lag; and a word
+//     that it has less than before is believed once it took something on that.
 //   - JetStream deduplicates bars by id for ten minutes. What is older is told by
 //     the bars themselves: a live bar is stored only if it is newer than all of its
 //     series, which the last message says in a header (Ib-Newest), and a backfill first

@@ -61,7 +61,7 @@ func outsiderDenied() []string {
 		denied = append(denied, "$JS.API.STREAM."+verb+".*")
 	}
 	streams := []string{events.Stream, events.DataStream, events.IncidentStream}
-	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket} {
+	for _, bucket := range []string{LedgerBucket, ContractBucket, StatusBucket, RelayBucket} {
 		denied = append(denied, "$KV."+bucket+".>")
 		streams = append(streams, "KV_"+bucket)
 	}

@@ -464,6 +464,7 @@ type Answer struct {
 	Traffic *Traffic  `json:"traffic,omitempty"`   // of the session that is up
 	State   *State    `json:"state,omitempty"`     // what the log says, folded
 	Pool    *Pool     `json:"pool,omitempty"`      // instead of the state, when connection is the name of a pool
+	Relay   *Relay    `json:"relay,omitempty"`     // how far its log has come to the hub, where there is one
 	Version string    `json:"version,omitempty"`   // the program's version
 }
 

@@ -28,6 +28,7 @@ type app struct {
 	Pools       []pool
 	Dir         string         // where the log lies
 	Listen      string         // the embedded server's address; empty: none
+	Hub         *external      // where the log is relayed to, and commands are taken; nil: nowhere
 	Log         zerolog.Logger // for what is not an event: the bus' own words
 	// Consumers are hosted beside the connections. One that cannot go on is begun
 	// again, and does not end a connection.
@@ -69,18 +70,36 @@ func (a *app) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return errors.Join(a.connect(ctx, server, instance), server.Close())
+}
+
+// place is where an app's log is, and what leads there.
+type place struct {
+	server   *bus.Server
+	nc       *nats.Conn // to it
+	apart    *nats.Conn // to it, for consumers: one that stalls stalls nobody else
+	hub      *uplink    // nil: there is none
+	instance string
+}
+
+// connect connects to the bus, and to the hub if there is one, and serves.
+func (a *app) connect(ctx context.Context, server *bus.Server, instance string) error {
 	nc, err := server.Connect("ibconn run")
 	if err != nil {
-		return errors.Join(err, server.Close())
+		return err
 	}
-	// Consumers have a connection of their own: one that stalls stalls nobody else.
+	defer nc.Close()
 	apart, err := server.Connect("ibconn consumers")
-	if err == nil {
-		err = a.serve(ctx, server, nc, apart, instance)
-		apart.Close()
+	if err != nil {
+		return err
 	}
-	nc.Close()
-	return errors.Join(err, server.Close())
+	defer apart.Close()
+	hub, err := a.Hub.dial(instance, a.Log)
+	if err != nil {
+		return err
+	}
+	defer hub.Close()
+	return a.serve(ctx, place{server, nc, apart, hub, instance})
 }
 
 // kept is one connection while it is kept.
@@ -118,7 +137,8 @@ func (a *app) runners(log *bus.Log, data connector.Data, ledgers connector.Ledge
 	return all, nil
 }
 
-func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Conn, instance string) error {
+func (a *app) serve(ctx context.Context, at place) error {
+	server, nc, apart := at.server, at.nc, at.apart
 	log, err := bus.OpenLog(ctx, nc, bus.LogOptions{})
 	if err != nil {
 		return err
@@ -131,14 +151,18 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Con
 	if err != nil {
 		return err
 	}
-	data, err := bus.OpenData(ctx, nc, bus.DataOptions{Log: a.Log})
+	data, err := bus.OpenData(ctx, nc, bus.DataOptions{Log: a.Log, Also: at.hub.data()})
 	if err != nil {
 		return err
 	}
 	if err := a.Consumers.prepare(ctx, apart); err != nil {
 		a.Log.Warn().Err(err).Msg("what consumers keep cannot be opened yet, and is tried again")
 	}
-	runners, err := a.runners(log, data, ledgers, contracts, instance)
+	relay := at.hub.relay(log, a)
+	if err := at.hub.fetch(ctx, relay, a.Log); err != nil {
+		return err
+	}
+	runners, err := a.runners(log, data, ledgers, contracts, at.instance)
 	if err != nil {
 		return err
 	}
@@ -167,7 +191,12 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Con
 	start("events", func(ctx context.Context) error { return a.follow(ctx, log, position, shown) })
 	start("bus", server.Watch)
 	start("data", data.Run)
-	start("consumers", func(ctx context.Context) error { a.Consumers.keep(ctx, apart); return nil })
+	consumers := a.Consumers
+	if relay != nil {
+		start("relay", relay.Run)
+		consumers.Metrics = append(consumers.Metrics, relayMetrics{relay})
+	}
+	start("consumers", func(ctx context.Context) error { consumers.keep(ctx, apart); return nil })
 	// Who is told that the bus is up may send a command at once.
 	var taken sync.WaitGroup
 	take := func(s bus.CommandService) context.CancelFunc {
@@ -177,16 +206,16 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Con
 			answerable := sync.OnceFunc(taken.Done)
 			defer answerable()
 			s.Started = answerable
-			return bus.ServeCommands(ctx, nc, s)
+			return at.hub.serve(ctx, nc, s)
 		})
 	}
 	for _, p := range a.Pools {
-		watcher := &poolwatch.Watcher{Name: p.Name, Members: p.Members, Log: log, Publish: nc.Publish, Version: version}
+		watcher := &poolwatch.Watcher{Name: p.Name, Members: p.Members, Log: log, Publish: at.hub.publish(nc), Version: version}
 		start("pool", watcher.Run)
 		take(bus.CommandService{Connection: p.Name, Pool: p.Members, Verbs: commandSpecs(events.VerbStatus), Handle: watcher.Handle})
 	}
 	for _, r := range runners {
-		r.unserve = take(bus.CommandService{Connection: r.Connection, Verbs: commandSpecs(verbsOf(r.Runner)...), Handle: r.Handle})
+		r.unserve = take(bus.CommandService{Connection: r.Connection, Verbs: commandSpecs(verbsOf(r.Runner)...), Handle: withRelay(relay, r.Handle)})
 	}
 
 	taken.Wait()
@@ -195,6 +224,7 @@ func (a *app) serve(ctx context.Context, server *bus.Server, nc, apart *nats.Con
 	}
 	err = a.keep(ctx, fail, runners)
 	shown.await(serving, log, drainWithin)
+	drain(serving, relay)
 	stop()
 	services.Wait()
 	return err

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/nats-io/nats.go"
 
 	"ibconn/bus"
 	"ibconn/connector"
@@ -20,7 +19,7 @@ import (
 
 // clientFlags are the flags of the verbs that ask a bus.
 type clientFlags struct {
-	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	Connection string `help:"The connection's name." default:"main" env:"IBCONN_CONNECTION"`
 }
 
@@ -34,7 +33,7 @@ func (f clientFlags) ask(ctx context.Context, verb events.Verb, req events.Reque
 	if err != nil {
 		return events.Answer{}, usageError{err}
 	}
-	nc, err := bus.Dial(f.NATS, nats.Name("ibconn "+string(verb)))
+	nc, err := f.dial("ibconn " + string(verb))
 	if err != nil {
 		return events.Answer{}, err
 	}

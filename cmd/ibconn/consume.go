@@ -28,7 +28,7 @@ const noHTTP = "off"
 
 // consumeCommand runs consumers apart from whoever keeps the connections.
 type consumeCommand struct {
-	NATS string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	HTTP string `name:"http" help:"Loopback address for the dashboard, /metrics, /status, /readyz and /healthz; port 0 takes a free one." default:"127.0.0.1:8481" env:"IBCONN_HTTP"`
 
 	HTTPCommands bool `name:"http-commands" help:"Take commands from the dashboard." env:"IBCONN_HTTP_COMMANDS"`
@@ -48,7 +48,7 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 		}
 		all.HTTP, all.HTTPCommands = c.HTTP, c.HTTPCommands
 	}
-	options := []nats.Option{nats.Name("ibconn consume")}
+	var options []nats.Option
 	if slices.Contains(c.What, "alerts") {
 		var err error
 		if all.Alerts, err = c.required(); err != nil {
@@ -60,7 +60,7 @@ func (c *consumeCommand) Run(ctx context.Context, out console) error {
 	if c.Test {
 		return testAlerts(ctx, out, all.Alerts)
 	}
-	nc, err := bus.Dial(c.NATS, options...)
+	nc, err := c.dial("ibconn consume", options...)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ type consumers struct {
 	HTTP      string         // the address to serve; empty for none
 	// HTTPCommands has the dashboard take commands.
 	HTTPCommands bool
+	Metrics      []prometheus.Collector // further ones to show there
 	Log          zerolog.Logger
 	Serving      func(url string)
 }
@@ -242,8 +243,10 @@ func (c consumers) serve(ctx context.Context, nc *nats.Conn) error {
 	}
 	m := metrics.New(time.Now)
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(m); err != nil {
-		return err
+	for _, collector := range append([]prometheus.Collector{m}, c.Metrics...) {
+		if err := registry.Register(collector); err != nil {
+			return err
+		}
 	}
 	reader := &follow.Reader{Log: log, Ends: m.Ends}
 	page := &dashboard.Page{Model: &dashboard.Model{Settle: c.Settle}, Log: log, Caught: reader.Caught()}

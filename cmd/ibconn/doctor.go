@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,6 @@ import (
 // and at one that several connections share once.
 type doctorCommand struct {
 	runCommand
-	NATS    string        `name:"nats" help:"URL of the bus to look for." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
 	Timeout time.Duration `help:"For the name to resolve, for the trial session to be ready, and for the log to be read." default:"10s"`
 	Settle  time.Duration `help:"How long to listen to the gateway's notices once the trial session is ready." default:"2s"`
 	JSON    bool          `name:"json" help:"Print the checks as JSON."`
@@ -278,9 +278,9 @@ func (d *doctorCommand) checkName(ctx context.Context, endpoint string) check {
 // the address if there is none. It returns the status of every connection.
 func (d *doctorCommand) checkBus(ctx context.Context) (there []events.Answer, checks []check) {
 	checks = inTurn(step{"bus", func() check {
-		nc, err := bus.Dial(d.NATS, nats.Name("ibconn doctor"))
+		nc, err := d.dial("ibconn doctor")
 		if errors.Is(err, nats.ErrNoServers) {
-			return d.checkListen("nothing answers at " + bus.Redacted(d.NATS))
+			return d.checkListen("nothing answers at " + bus.Redacted(cmp.Or(d.NATS, nats.DefaultURL)))
 		}
 		if err != nil {
 			return d.checkListen(err.Error())
@@ -337,16 +337,17 @@ func (d *doctorCommand) checkRun(ctx context.Context, nc *nats.Conn) ([]events.A
 
 // checkListen is for when no run is there: could one listen?
 func (d *doctorCommand) checkListen(found string) check {
+	address := cmp.Or(d.Listen, defaultListen)
 	const another = "use another --listen, such as 127.0.0.1:0 for any free port"
-	if a, err := net.ResolveTCPAddr("tcp", d.Listen); err != nil || !a.IP.IsLoopback() {
-		return fail(fmt.Sprintf("%s, and %q is not a loopback address for a run to listen on", found, d.Listen), another)
+	if a, err := net.ResolveTCPAddr("tcp", address); err != nil || !a.IP.IsLoopback() {
+		return fail(fmt.Sprintf("%s, and %q is not a loopback address for a run to listen on", found, address), another)
 	}
-	l, err := net.Listen("tcp", d.Listen)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return fail(fmt.Sprintf("%s, and a run cannot listen: %v", found, err), "stop the program that has the address, or "+another)
 	}
 	_ = l.Close() // nobody can have connected that would care
-	return well("%s; %s is free for a run", found, d.Listen)
+	return well("%s; %s is free for a run", found, address)
 }
 
 // The data directory.

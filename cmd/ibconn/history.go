@@ -12,7 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
 	"ibconn/bus"
@@ -109,7 +108,7 @@ func (v *historyVerb) stream(ctx context.Context, c console, req events.Request)
 	if err != nil {
 		return usageError{err}
 	}
-	nc, err := bus.Dial(v.NATS, nats.Name("ibconn history"))
+	nc, err := v.dial("ibconn history")
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-
 	"ibconn/bus"
 	"ibconn/events"
 	"ibconn/replay/export"
@@ -15,7 +13,7 @@ import (
 
 // importCommand takes an export into a bus, beside its log.
 type importCommand struct {
-	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	File       string `help:"The export; - is standard input." required:"" placeholder:"FILE"`
 	As         string `help:"The name that the connection has from then on, which nothing has events under." required:"" placeholder:"NAME"`
 	Connection string `help:"Which of its connections; without it, the only one that it has."`
@@ -57,7 +55,7 @@ func (i *importCommand) run(ctx context.Context, c console, file *export.File, n
 	if err != nil {
 		return from, 0, 0, err
 	}
-	nc, err := bus.Dial(i.NATS, nats.Name("ibconn replay import"))
+	nc, err := i.dial("ibconn replay import")
 	if err != nil {
 		return from, 0, 0, err
 	}

@@ -192,11 +192,5 @@ func (w *wire) mend() {
 // start runs this program in a namespace.
 func (w *wire) start(namespace string, args ...string) *program {
 	w.t.Helper()
-	cmd := asProgram("ibconn", args...)
-	inside := exec.Command("ip", append([]string{"netns", "exec", namespace}, cmd.Args...)...)
-	inside.Env = cmd.Env
-	p := &program{t: w.t, cmd: inside}
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
-	p.start()
-	return p
+	return w.run(namespace, asProgram("ibconn", args...))
 }

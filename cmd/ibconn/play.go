@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +74,11 @@ func (p *playCommand) Run(ctx context.Context, c console) error {
 }
 
 func (p *playCommand) play(ctx context.Context, c console, source opened, s span, prefix string, player play.Player) (played uint64, err error) {
-	nc, err := bus.Dial(cmp.Or(p.On, p.NATS), nats.Name("ibconn replay play"))
+	on := p.natsFlags
+	if p.On != "" { // who we are elsewhere is nothing to it
+		on = natsFlags{NATS: p.On}
+	}
+	nc, err := on.dial("ibconn replay play")
 	if err != nil {
 		return 0, err
 	}

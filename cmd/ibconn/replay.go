@@ -34,7 +34,7 @@ type replayCommand struct {
 
 // placeFlags say where the past is read from.
 type placeFlags struct {
-	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	Data       string `help:"Read the log in the data directory of a stopped run, which is not changed, and not a bus." type:"existingdir" placeholder:"DIR" xor:"source"`
 	File       string `help:"Read an export, and not a bus; - is standard input." placeholder:"FILE" xor:"source"`
 	Imported   string `help:"Read what was imported into the bus under a name, and not its log." placeholder:"NAME" xor:"source"`
@@ -110,7 +110,7 @@ func (f placeFlags) open(ctx context.Context, c console) (opened, error) {
 		h := file.Header()
 		return opened{Source: file, close: file.Close, what: "an export", where: f.File, header: &h}, nil
 	}
-	nc, err := bus.Dial(f.NATS, nats.Name("ibconn replay"))
+	nc, err := f.dial("ibconn replay")
 	if err != nil {
 		return opened{}, err
 	}

@@ -8,14 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"ibconn/bus"
 	"ibconn/events"
 )
 
 type statusCommand struct {
-	NATS       string `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	Connection string `help:"The name of a connection or a pool; all there are by default." env:"IBCONN_CONNECTION"`
 	JSON       bool   `name:"json" help:"Print the answer as JSON; of several a list."`
 	Check      bool   `help:"Exit with 4 unless it is healthy; of several, every pool and every connection that is in none."`
@@ -54,13 +52,13 @@ func (s *statusCommand) Run(ctx context.Context, c console) error {
 // answers asks the connection or the pool that was named, or else all there are.
 func (s *statusCommand) answers(ctx context.Context) ([]events.Answer, error) {
 	if s.Connection != "" {
-		a, err := clientFlags{s.NATS, s.Connection}.ask(ctx, events.VerbStatus, events.Request{})
+		a, err := clientFlags{s.natsFlags, s.Connection}.ask(ctx, events.VerbStatus, events.Request{})
 		if err == nil && a.State == nil && a.Pool == nil {
 			err = fmt.Errorf("%s answers without a status", s.Connection)
 		}
 		return []events.Answer{a}, err
 	}
-	nc, err := bus.Dial(s.NATS, nats.Name("ibconn status"))
+	nc, err := s.dial("ibconn status")
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +183,9 @@ func printStatus(w io.Writer, a events.Answer) error {
 	line("totals", "%s, %s opened, %d lost, %s failed, %s", plural(s.Counts.Attempts, "attempt"), plural(s.Counts.Sessions, "session"),
 		s.Counts.Losses, plural(s.Counts.Failures, "attempt"), plural(s.Counts.Errors, "error"))
 	line("log", "epoch %d of %s, sequence %d", s.Epoch, s.Instance, s.Sequence)
+	if r := a.Relay; r != nil {
+		line("hub", "%s", wordRelay(*r, a.AsOf))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -107,7 +107,7 @@ func printSubscribed(w io.Writer, a events.Answer, f clientFlags) error {
 // otherServer is the bus' URL where nats does not look by itself. One with a
 // password is not shown.
 func otherServer(url string) string {
-	if url == nats.DefaultURL || strings.Contains(url, "@") {
+	if url == "" || url == nats.DefaultURL || strings.Contains(url, "@") {
 		return ""
 	}
 	return url

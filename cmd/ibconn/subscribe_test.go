@@ -188,7 +188,7 @@ func TestHowASubscriptionIsPrinted(t *testing.T) {
 		{sub(func(s *events.Subscription) { s.Callers = strings.Fields("a b c d e f") }), []string{"  callers    a b c d and 2 more\n"}},
 	} {
 		var b strings.Builder
-		if err := printSubscribed(&b, subscribed(tt.sub), clientFlags{NATS: "nats://127.0.0.1:4222"}); err != nil {
+		if err := printSubscribed(&b, subscribed(tt.sub), clientFlags{natsFlags: natsFlags{NATS: "nats://127.0.0.1:4222"}}); err != nil {
 			t.Error(err)
 		}
 		if !containsAll(b.String(), tt.want...) {

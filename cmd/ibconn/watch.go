@@ -15,7 +15,7 @@ import (
 )
 
 type watchCommand struct {
-	NATS       string        `name:"nats" help:"URL of the bus." default:"nats://127.0.0.1:4222" env:"IBCONN_NATS,NATS_URL"`
+	natsFlags
 	Connection string        `help:"Only this connection, or those of this pool; all of them by default." env:"IBCONN_CONNECTION"`
 	Since      time.Duration `help:"Begin this long ago; by default with what happens from now on."`
 	Heartbeats bool          `help:"Show answered heartbeats too."`
@@ -33,7 +33,7 @@ func (w *watchCommand) Run(ctx context.Context, c console) error {
 	if w.Since < 0 {
 		return usageError{fmt.Errorf("--since %v: want how long ago, such as 1h", w.Since)}
 	}
-	nc, err := bus.Dial(w.NATS, nats.Name("ibconn watch"))
+	nc, err := w.dial("ibconn watch")
 	if err != nil {
 		return err
 	}

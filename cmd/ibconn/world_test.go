@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(runAs) {
 	case "ibconn":
 		main()
+	case "hub":
+		os.Exit(bareHub(os.Args[1], os.Args[2]))
+	case "flow":
+		os.Exit(flow(os.Args[1], os.Args[2]))
 	case "bus":
 		os.Exit(bareBus(os.Args[1]))
 	case "clients":

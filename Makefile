@@ -28,7 +28,7 @@ test: ## All tests
 
 .PHONY: race
 race: ## All tests with the race detector
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout 20m ./...
 
 .PHONY: golden
 golden: ## Rewrite the golden files; read the diff as a change of behaviour

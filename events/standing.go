@@ -41,6 +41,35 @@ const (
 	ConditionStopped  Condition = "stopped"  // not wanted, or its process ended in order
 )
 
+// Availability is how far a connection is there for whoever needs it, in order.
+type Availability int
+
+// The availabilities.
+const (
+	NotWanted  Availability = iota // it is not to be there, which counts for nothing
+	Absent                         // there is no session that answers
+	Present                        // there is, and something is wrong
+	Unimpaired                     // nothing is
+)
+
+// Availability returns how far the connection is there. A session that does not answer
+// is not, although it is not given up yet.
+func (s State) Availability() Availability {
+	switch s.Condition {
+	case ConditionHealthy:
+		return Unimpaired
+	case ConditionDegraded:
+		if s.Session.StaleSince.IsZero() {
+			return Present
+		}
+		return Absent
+	case ConditionDown:
+		return Absent
+	case ConditionStopped:
+	}
+	return NotWanted
+}
+
 // Level names one of the four levels of a connection.
 type Level string
 

@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	"ibconn/replay/export":     {"ibconn/events", "ibconn/bus", "github.com/klauspost/compress"},
 	"ibconn/replay/play":       {"ibconn/events", "ibconn/bus"},
 	"ibconn/replay/report":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents", "ibconn/replay/story"},
-	"ibconn/replay/story":      {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
+	"ibconn/replay/story":      {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents", "ibconn/consumers/timeline"},
 	"ibconn/replay/verify":     {"ibconn/events", "ibconn/bus"},
 	"ibconn/replay/whatif":     {"ibconn/events", "ibconn/connector", "ibconn/consumers/incidents"},
 	"ibconn/testenv":           {"*"},

@@ -6,42 +6,16 @@ import (
 	"ibconn/events"
 )
 
-// level is how well a connection was.
-type level int
-
-const (
-	unwanted level = iota // it was not to be there: that counts for nothing
-	down
-	ready   // it had a session that answered
-	healthy // and nothing was wrong
-)
-
-// String names what a share is of.
-func (l level) String() string {
+// shareOf names what a share of the time is of.
+func shareOf(l events.Availability) string {
 	switch l {
-	case ready:
+	case events.Present:
 		return "ready"
-	case healthy:
+	case events.Unimpaired:
 		return "healthy"
-	case unwanted, down:
+	case events.NotWanted, events.Absent:
 	}
 	return ""
-}
-
-func levelOf(s events.State) level {
-	switch s.Condition {
-	case events.ConditionHealthy:
-		return healthy
-	case events.ConditionDegraded:
-		if s.Session.StaleSince.IsZero() {
-			return ready
-		}
-		return down
-	case events.ConditionDown:
-		return down
-	case events.ConditionStopped:
-	}
-	return unwanted
 }
 
 // availability is how well a connection was in the longest window.
@@ -50,32 +24,32 @@ type availability struct{ changes []change }
 // change is from when on it was so.
 type change struct {
 	at time.Time
-	to level
+	to events.Availability
 }
 
 // before takes what r says of the time before it: a process that died said no more
 // from its last event on.
 func (a *availability) before(r events.Recorded, s events.State, lastAt time.Time) {
 	e, began := r.Event.(*events.EpochBegan)
-	if !began || levelOf(s) == unwanted {
+	if !began || s.Availability() == events.NotWanted {
 		return
 	}
 	if e.LastEventAt.After(lastAt) {
 		lastAt = e.LastEventAt
 	}
 	if !lastAt.IsZero() {
-		a.set(lastAt, down)
+		a.set(lastAt, events.Absent)
 	}
 }
 
 // note takes how the connection is from a time on.
 func (a *availability) note(r events.Recorded, s events.State) {
 	if _, began := r.Event.(*events.EpochBegan); !began { // which says nothing of it
-		a.set(r.Time, levelOf(s))
+		a.set(r.Time, s.Availability())
 	}
 }
 
-func (a *availability) set(at time.Time, to level) {
+func (a *availability) set(at time.Time, to events.Availability) {
 	if n := len(a.changes); n > 0 {
 		last := a.changes[n-1]
 		if last.to == to {
@@ -84,7 +58,7 @@ func (a *availability) set(at time.Time, to level) {
 		if at.Before(last.at) { // by a clock that was set back
 			at = last.at
 		}
-	} else if to == unwanted {
+	} else if to == events.NotWanted {
 		return
 	}
 	a.changes = append(a.changes, change{at, to})
@@ -102,7 +76,7 @@ func (a *availability) set(at time.Time, to level) {
 // share is the part of a time in which the connection was at least so well, of
 // that in which it was wanted; known is false where it never was. From overdue
 // on, where that is not zero, nobody keeps it.
-func (a *availability) share(of level, from, to, overdue time.Time) (share float64, known bool) {
+func (a *availability) share(of events.Availability, from, to, overdue time.Time) (share float64, known bool) {
 	var was, wanted time.Duration
 	for i, c := range a.changes {
 		end := to
@@ -116,7 +90,7 @@ func (a *availability) share(of level, from, to, overdue time.Time) (share float
 		if end.After(to) {
 			end = to
 		}
-		if c.to == unwanted || !begin.Before(end) {
+		if c.to == events.NotWanted || !begin.Before(end) {
 			continue
 		}
 		wanted += end.Sub(begin)

@@ -167,9 +167,9 @@ func (s scrape) connection(c *connection, now time.Time) {
 	}
 	s.gauge(pendingDesc, float64(len(state.Pending)))
 	for _, w := range windows {
-		for _, of := range []level{ready, healthy} {
+		for _, of := range []events.Availability{events.Present, events.Unimpaired} {
 			if share, known := c.spans.share(of, now.Add(-w.span), now, overdue); known {
-				s.gauge(availableDesc, share, w.name, of.String())
+				s.gauge(availableDesc, share, w.name, shareOf(of))
 			}
 		}
 	}

@@ -29,14 +29,6 @@ type Printer struct {
 	conditions map[events.ConnectionID]events.Condition
 }
 
-// The colours, as ANSI's select-graphic-rendition parameters.
-const (
-	dim    = "2"
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-)
-
 // Print prints r, and returns what Out's Write returns.
 func (p *Printer) Print(r events.Recorded) error {
 	if p.conditions == nil {
@@ -56,42 +48,18 @@ func (p *Printer) Print(r events.Recorded) error {
 	if p.Names {
 		name = fmt.Sprintf("%-12s ", r.Connection)
 	}
+	mark, colour := Mark(p.conditions[r.Connection])
 	_, err := fmt.Fprintf(p.Out, "%s %s %s%s\n",
-		p.paint(dim, r.Time.In(zone).Format("15:04:05.000")),
-		p.mark(p.conditions[r.Connection]),
+		p.paint(Dim, r.Time.In(zone).Format("15:04:05.000")),
+		p.paint(colour, mark),
 		name,
-		p.paint(severityColour(events.SeverityOf(r)), events.Sentence(r)))
+		p.paint(ColourOf(events.SeverityOf(r)), events.Sentence(r)))
 	return err
 }
 
-func (p *Printer) mark(c events.Condition) string {
-	switch c {
-	case events.ConditionHealthy:
-		return p.paint(green, "●")
-	case events.ConditionDegraded:
-		return p.paint(yellow, "◐")
-	case events.ConditionDown:
-		return p.paint(red, "○")
-	case events.ConditionStopped:
-		return p.paint(dim, "·")
-	}
-	return " "
-}
-
-func severityColour(s events.Severity) string {
-	switch s {
-	case events.SeverityError:
-		return red
-	case events.SeverityWarning:
-		return yellow
-	case events.SeverityInfo:
-	}
-	return ""
-}
-
-func (p *Printer) paint(colour, text string) string {
-	if !p.Colour || colour == "" {
+func (p *Printer) paint(c Colour, text string) string {
+	if !p.Colour {
 		return text
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	return c.Paint(text)
 }

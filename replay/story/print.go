@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"ibconn/consumers/incidents"
+	"ibconn/consumers/timeline"
 	"ibconn/events"
 )
 
@@ -19,15 +20,6 @@ type Printer struct {
 	Colour bool           // use ANSI's colours
 }
 
-// The colours, as ANSI's select-graphic-rendition parameters.
-const (
-	bold   = "1"
-	dim    = "2"
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-)
-
 func (p Printer) width() int {
 	if p.Width == 0 {
 		return 100
@@ -35,22 +27,11 @@ func (p Printer) width() int {
 	return max(p.Width, 40)
 }
 
-func (p Printer) paint(colour, text string) string {
-	if !p.Colour || colour == "" || text == "" {
+func (p Printer) paint(c timeline.Colour, text string) string {
+	if !p.Colour {
 		return text
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
-}
-
-func severityColour(s events.Severity) string {
-	switch s {
-	case events.SeverityError:
-		return red
-	case events.SeverityWarning:
-		return yellow
-	case events.SeverityInfo:
-	}
-	return ""
+	return c.Paint(text)
 }
 
 // column is one of the table of incidents.
@@ -162,7 +143,7 @@ func (p Printer) Incidents(all []incidents.Incident) error {
 	for n, row := range cells {
 		line := strings.TrimRight(join(row, widths), " ")
 		if n == 0 {
-			b.WriteString(p.paint(dim, line) + "\n")
+			b.WriteString(p.paint(timeline.Dim, line) + "\n")
 			continue
 		}
 		i := all[n-1]
@@ -180,14 +161,14 @@ func (p Printer) Incidents(all []incidents.Incident) error {
 	return err
 }
 
-func incidentColour(i incidents.Incident) string {
+func incidentColour(i incidents.Incident) timeline.Colour {
 	switch {
 	case i.Window != "" && !i.Open():
 		return ""
 	case i.Worst == events.ConditionDown:
-		return red
+		return timeline.Red
 	default:
-		return yellow
+		return timeline.Yellow
 	}
 }
 
@@ -225,7 +206,7 @@ func join(row []string, widths []int) string {
 }
 
 // wrapped writes words behind an indent, on as many lines as they take.
-func (p Printer) wrapped(b *strings.Builder, indent, words, colour string) {
+func (p Printer) wrapped(b *strings.Builder, indent, words string, colour timeline.Colour) {
 	room := max(p.width()-utf8.RuneCountInString(indent), 20)
 	for _, line := range wrap(words, room) {
 		b.WriteString(indent + p.paint(colour, line) + "\n")
@@ -253,7 +234,7 @@ func wrap(words string, room int) []string {
 func (p Printer) Story(s Story) error {
 	var b strings.Builder
 	i := s.Incident
-	fmt.Fprintf(&b, "%s  %s\n", p.paint(bold, fmt.Sprintf("Incident %d of %s", i.Number, i.Connection)), p.paint(dim, i.ID+", times in "+ZoneName(p.Zone, i.OpenedAt)))
+	fmt.Fprintf(&b, "%s  %s\n", p.paint(timeline.Bold, fmt.Sprintf("Incident %d of %s", i.Number, i.Connection)), p.paint(timeline.Dim, i.ID+", times in "+ZoneName(p.Zone, i.OpenedAt)))
 	b.WriteString("\n")
 	for _, sentence := range s.Summary {
 		p.wrapped(&b, "", sentence, "")
@@ -273,7 +254,7 @@ func (p Printer) Story(s Story) error {
 }
 
 func (p Printer) heading(b *strings.Builder, text string) {
-	b.WriteString("\n" + p.paint(bold, text) + "\n")
+	b.WriteString("\n" + p.paint(timeline.Bold, text) + "\n")
 }
 
 func (p Printer) timeline(b *strings.Builder, s Story) {
@@ -296,15 +277,16 @@ func (p Printer) line(b *strings.Builder, l Line) {
 	when := fmt.Sprintf("  %s %9s ", l.At.In(zoneOr(p.Zone)).Format("15:04:05.0"), Offset(l.Offset))
 	words := l.Words + Repeated(l)
 	indent := strings.Repeat(" ", len(when)+2)
+	mark, colour := timeline.Mark(l.After)
 	for n, text := range wrap(words, max(p.width()-len(indent), 20)) {
 		if n == 0 {
-			b.WriteString(p.paint(dim, when) + p.mark(l.After) + " " + p.paint(severityColour(l.Severity), text) + "\n")
+			b.WriteString(p.paint(timeline.Dim, when) + p.paint(colour, mark) + " " + p.paint(timeline.ColourOf(l.Severity), text) + "\n")
 			continue
 		}
-		b.WriteString(indent + p.paint(severityColour(l.Severity), text) + "\n")
+		b.WriteString(indent + p.paint(timeline.ColourOf(l.Severity), text) + "\n")
 	}
 	if l.Waits != "" {
-		p.wrapped(b, indent, l.Waits, dim)
+		p.wrapped(b, indent, l.Waits, timeline.Dim)
 	}
 }
 
@@ -319,20 +301,6 @@ func Repeated(l Line) string {
 		return fmt.Sprintf(" — %d times, until %s", l.Count, Offset(l.Last))
 	}
 	return ""
-}
-
-func (p Printer) mark(c events.Condition) string {
-	switch c {
-	case events.ConditionHealthy:
-		return p.paint(green, "●")
-	case events.ConditionDegraded:
-		return p.paint(yellow, "◐")
-	case events.ConditionDown:
-		return p.paint(red, "○")
-	case events.ConditionStopped:
-		return p.paint(dim, "·")
-	}
-	return " "
 }
 
 func (p Printer) codes(b *strings.Builder, codes []Code) {
@@ -377,7 +345,7 @@ const shownFrames = 24
 
 func (p Printer) flight(b *strings.Builder, f Flight) {
 	b.WriteString("\n")
-	p.wrapped(b, "", fmt.Sprintf("The last frames before %s: %s", clock(f.EndedAt, p.Zone), f.What), bold)
+	p.wrapped(b, "", fmt.Sprintf("The last frames before %s: %s", clock(f.EndedAt, p.Zone), f.What), timeline.Bold)
 	frames := f.Frames[max(0, len(f.Frames)-shownFrames):]
 	fmt.Fprintf(b, "  the last %d of %d in and %d out\n", len(frames), f.Traffic.FramesIn, f.Traffic.FramesOut)
 	for _, frame := range frames {

@@ -66,47 +66,21 @@ type tally struct {
 	begun bool
 }
 
-// level is how well a connection was.
-type level int
-
-const (
-	unwanted level = iota
-	down
-	degraded
-	healthy
-)
-
-func levelOf(s events.State) level {
-	switch s.Condition {
-	case events.ConditionHealthy:
-		return healthy
-	case events.ConditionDegraded:
-		if s.Session.StaleSince.IsZero() {
-			return degraded
-		}
-		return down
-	case events.ConditionDown:
-		return down
-	case events.ConditionStopped:
-	}
-	return unwanted
-}
-
 func (t *tally) add(r events.Recorded) {
 	if !t.begun {
 		t.begun, t.state, t.since, t.Lost = true, events.NewState(r.Connection), r.Time, make(map[events.Cause]int)
 	}
 	switch e := r.Event.(type) {
 	case *events.EpochBegan:
-		if !e.LastEventAt.IsZero() && levelOf(t.state) != unwanted {
-			t.time(levelOf(t.state), e.LastEventAt)
-			t.time(down, r.Time)
+		if !e.LastEventAt.IsZero() && t.state.Availability() != events.NotWanted {
+			t.time(t.state.Availability(), e.LastEventAt)
+			t.time(events.Absent, r.Time)
 		}
 		t.since = r.Time
 	case *events.ClockJumped:
 		t.since = r.Time // the time before it is not known well enough
 	default:
-		t.time(levelOf(t.state), r.Time)
+		t.time(t.state.Availability(), r.Time)
 	}
 	t.state = t.state.Apply(r)
 	changes := t.fold.Add(r)
@@ -122,7 +96,7 @@ func (t *tally) add(r events.Recorded) {
 }
 
 // time counts the time until at.
-func (t *tally) time(was level, at time.Time) {
+func (t *tally) time(was events.Availability, at time.Time) {
 	if t.since.Before(t.from) {
 		t.since = t.from
 	}
@@ -131,17 +105,17 @@ func (t *tally) time(was level, at time.Time) {
 		t.since = at
 	}
 	d = max(d, 0)
-	if was != down {
+	if was != events.Absent {
 		t.down = 0
 	}
 	switch was {
-	case unwanted:
+	case events.NotWanted:
 		return
-	case healthy:
+	case events.Unimpaired:
 		t.Healthy += d
-	case degraded:
+	case events.Present:
 		t.Degraded += d
-	case down:
+	case events.Absent:
 		if t.down == 0 && d > 0 {
 			t.Outages++
 		}
@@ -153,7 +127,7 @@ func (t *tally) time(was level, at time.Time) {
 }
 
 // to counts the time until the end.
-func (t *tally) to(end time.Time) { t.time(levelOf(t.state), end) }
+func (t *tally) to(end time.Time) { t.time(t.state.Availability(), end) }
 
 func (t *tally) count(r events.Recorded) {
 	switch e := r.Event.(type) {

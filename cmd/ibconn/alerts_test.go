@@ -87,6 +87,9 @@ func refuse(t testing.TB, gw *gateway.Gateway, on bool) {
 // TestARunPagesOnceOverItsOwnDeath has a gateway that dies, a run that is killed
 // while it is dead, and a gateway that is back.
 func TestARunPagesOnceOverItsOwnDeath(t *testing.T) {
+	if raceEnabled {
+		t.Skip("it waits for a minute, and package alerts has the same in a bubble")
+	}
 	hook := newWebhook(t)
 	file := hook.file(t, "rules: [{name: outage, on: incident, worst: down, severity: page, after: 3s}]\n")
 	gw := gateway.Start(t, simulated)

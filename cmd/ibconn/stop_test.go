@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"syscall"
 	"testing"
 
@@ -67,12 +68,14 @@ func TestAProgramThatCannotEndIsEnded(t *testing.T) {
 			p.cmd.Stdout, p.cmd.Stderr = write, &p.err
 			p.start()
 			_ = write.Close()
-			// The first line is read, and then no more.
-			line := make([]byte, 256)
-			if _, err := io.ReadFull(read, line); err != nil {
-				t.Fatal(err)
+			// Until it is up its output is read, and then no more.
+			for up := regexp.MustCompile(urlLine); !up.MatchString(p.out.String()); {
+				some := make([]byte, 64)
+				if _, err := io.ReadFull(read, some); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = p.out.Write(some)
 			}
-			_, _ = p.out.Write(line)
 			p.connect(p.out.find(t, urlLine))
 			at := p.ready()
 			const fill = 1000 // lines, of more than 64 bytes each: what a pipe holds

@@ -30,6 +30,7 @@ func Learn(past iter.Seq2[events.Recorded, error], from time.Time) (*World, erro
 	}
 	l.world.end = l.last
 	l.endStall(l.last, false)
+	l.world.order()
 	l.world.recorded.to(l.world.wall(l.last, l.offset))
 	return &l.world, nil
 }
@@ -224,6 +225,9 @@ func (l *learner) sessionLost(at moment, e *events.SessionLost) {
 func (l *learner) reached(at moment, r events.Recorded) {
 	up := func(is bool, from moment) {
 		if n := len(l.world.links); n == 0 || l.world.links[n-1].up != is {
+			if n > 0 {
+				from = max(from, l.world.links[n-1].from)
+			}
 			l.world.links = append(l.world.links, linked{from, is})
 		}
 	}

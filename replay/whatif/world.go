@@ -1,7 +1,9 @@
 package whatif
 
 import (
+	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"ibconn/events"
@@ -24,10 +26,14 @@ type World struct {
 
 	happenings []happening // in their order
 	doors      []door      // in their order
-	stalls     []stall     // in their order
-	links      []linked    // in their order
-	linkTook   moment      // how long IB's servers take to answer
-	recorded   tally       // what came of it under the policy that was
+	// The same, looked up: to each endpoint, with the times of which nothing is known,
+	// to any, and those that opened a session.
+	ways          map[string][]*door
+	every, opened []*door
+	stalls        []stall  // in their order
+	links         []linked // in their order
+	linkTook      moment   // how long IB's servers take to answer
+	recorded      tally    // what came of it under the policy that was
 }
 
 // happening is something that comes to the process at a moment, whatever it does.
@@ -130,46 +136,66 @@ const (
 // wall is what a clock says at a moment that was set by an offset.
 func (w *World) wall(at moment, offset time.Duration) time.Time { return w.began.Add(at + offset) }
 
-// doorFor returns how an attempt is met that begins at a moment. Between what is
-// known before and after, early takes what comes after, and otherwise what was
-// before still holds.
-func (w *World) doorFor(at moment, endpoint string, early bool) door {
-	of := func(d door) bool { return d.reach == unknown || d.endpoint == endpoint }
-	if !slices.ContainsFunc(w.doors, func(d door) bool { return d.reach != unknown && d.endpoint == endpoint }) {
-		of = func(door) bool { return true } // nobody tried it
-	}
-	var before, after *door
+// order makes what was learned ready to be looked up: each of it by when it began.
+func (w *World) order() {
+	slices.SortStableFunc(w.doors, func(a, b door) int { return cmp.Compare(a.from, b.from) })
+	slices.SortStableFunc(w.stalls, func(a, b stall) int { return cmp.Compare(a.from, b.from) })
+	w.ways = make(map[string][]*door)
 	for i := range w.doors {
 		d := &w.doors[i]
-		if !of(*d) {
-			continue
+		if d.reach != unknown && w.ways[d.endpoint] == nil {
+			w.ways[d.endpoint] = []*door{}
 		}
-		if d.from <= at {
-			before = d
-		} else if d.reach != unknown {
-			after = d
-			break
+		if d.reach == opened {
+			w.opened = append(w.opened, d)
+		}
+		w.every = append(w.every, d)
+	}
+	for endpoint := range w.ways {
+		for _, d := range w.every {
+			if d.reach == unknown || d.endpoint == endpoint {
+				w.ways[endpoint] = append(w.ways[endpoint], d)
+			}
 		}
 	}
-	switch {
-	case before == nil && after == nil:
-		return door{reach: lost}
-	case before == nil:
-		return *after
-	case before.reach == opened, after == nil && before.reach != unknown, at <= before.until && before.reach != unknown:
-		return *before
-	case after == nil:
-		return w.lastKnown(of)
-	case before.reach == unknown, early:
-		return *after
-	}
-	return *before
 }
 
-func (w *World) lastKnown(of func(door) bool) door {
-	for _, d := range slices.Backward(w.doors) {
-		if d.reach != unknown && of(d) {
-			return d
+// since returns the first of some that began after a moment.
+func since[T any](all []T, began func(T) moment, at moment) int {
+	return sort.Search(len(all), func(i int) bool { return began(all[i]) > at })
+}
+
+func whenMet(d *door) moment { return d.from }
+
+// doorFor returns how an attempt is met that begins at a moment. Between what is
+// known before and after, early takes what comes after, and otherwise what was
+// before still holds. A gateway that nobody tried meets it as the others did.
+func (w *World) doorFor(at moment, endpoint string, early bool) door {
+	way, tried := w.ways[endpoint]
+	if !tried {
+		way = w.every
+	}
+	next := since(way, whenMet, at)
+	known := func(d *door) bool { return d.reach != unknown }
+	after := slices.IndexFunc(way[next:], known)
+	switch {
+	case next == 0 && after < 0:
+		return door{reach: lost}
+	case next == 0:
+		return *way[after]
+	}
+	before := way[next-1]
+	switch {
+	case before.reach == opened, after < 0 && known(before), at <= before.until && known(before):
+		return *before
+	case after >= 0 && (early || !known(before)):
+		return *way[next+after]
+	case known(before):
+		return *before
+	}
+	for _, d := range slices.Backward(way[:next]) {
+		if known(d) {
+			return *d
 		}
 	}
 	return door{reach: lost}
@@ -178,11 +204,12 @@ func (w *World) lastKnown(of func(door) bool) door {
 // stallAt returns the stall that a session which was opened at a moment is in at
 // another.
 func (w *World) stallAt(at, opened moment, early bool) (stall, bool) {
-	for _, s := range w.stalls {
+	began := func(s stall) moment { return s.from }
+	for _, s := range w.stalls[since(w.stalls, began, opened-1):] {
 		if s.from > at {
 			break
 		}
-		if s.from < opened || !early && s.asked > at {
+		if !early && s.asked > at {
 			continue
 		}
 		if !s.answered {
@@ -199,33 +226,21 @@ func (w *World) stallAt(at, opened moment, early bool) (stall, bool) {
 // to have answered again: the next session that opened there. Whether the old session
 // would have gone on nobody knows: early takes it that it would.
 func (w *World) aliveAgain(lost moment, early bool) moment {
-	if early {
-		for _, d := range w.doors {
-			if d.from >= lost && d.reach == opened {
-				return d.from
-			}
-		}
+	if i := since(w.opened, whenMet, lost-1); early && i < len(w.opened) {
+		return w.opened[i].from
 	}
 	return never
 }
 
 func (w *World) linkUp(at moment) bool {
-	up := true
-	for _, l := range w.links {
-		if l.from > at {
-			break
-		}
-		up = l.up
-	}
-	return up
+	i := since(w.links, func(l linked) moment { return l.from }, at)
+	return i == 0 || w.links[i-1].up
 }
 
 // opening is how an attempt went that opened a session.
 func (w *World) opening() door {
-	for _, d := range w.doors {
-		if d.reach == opened {
-			return d
-		}
+	if len(w.opened) == 0 {
+		return door{reach: lost}
 	}
-	return door{reach: lost}
+	return *w.opened[0]
 }

@@ -3,6 +3,7 @@ package connector
 import (
 	"cmp"
 	"strconv"
+	"strings"
 	"time"
 
 	"ibconn/events"
@@ -350,10 +351,19 @@ func (p Policy) dueReady(s events.State, in Woke, now time.Time) (events.Draft, 
 	return p.dueSubscriptions(s, in, now)
 }
 
+// missedInARow is how the detail of a session that was given up says why.
+const missedInARow = " answers missed in a row"
+
+// GaveUp says whether e is the end of a session that we gave up for its silence; any
+// other end came from the gateway, the network, or whoever asked for it.
+func GaveUp(e *events.SessionLost) bool {
+	return e.Cause == events.CauseHeartbeatLost || e.Cause == events.CauseNetworkTimeout && strings.Contains(e.Detail, missedInARow)
+}
+
 // silent ends a session that does not answer. Whether the gateway's host still
 // acknowledges what it is sent tells whose silence it is.
 func (p Policy) silent(s events.State, rec FlightRecord, now time.Time) events.Draft {
-	detail := strconv.Itoa(s.Heartbeat.Misses) + " answers missed in a row"
+	detail := strconv.Itoa(s.Heartbeat.Misses) + missedInARow
 	if rec.Unacked > 0 {
 		return p.lost(s, events.CauseNetworkTimeout, detail+", and the gateway's host acknowledges nothing", rec, now)
 	}

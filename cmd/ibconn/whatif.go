@@ -66,7 +66,7 @@ type comparison struct {
 var errNoPolicy = errors.New("--policy: want at least one file, as `ibconn run --config` takes it")
 
 // compare plays what happened again under each policy.
-func compare(ctx context.Context, name events.ConnectionID, past iter.Seq2[events.Recorded, error], from time.Time, paths []string) (comparison, error) {
+func compare(ctx context.Context, name events.ConnectionID, past iter.Seq2[events.Recorded, error], s span, paths []string) (comparison, error) {
 	if len(paths) == 0 {
 		return comparison{}, usageError{errNoPolicy}
 	}
@@ -77,24 +77,12 @@ func compare(ctx context.Context, name events.ConnectionID, past iter.Seq2[event
 			return comparison{}, usageError{err}
 		}
 	}
-	c := comparison{Connection: name}
-	world, err := whatif.Learn(func(yield func(events.Recorded, error) bool) {
-		for r, err := range past {
-			if err == nil {
-				if c.From.IsZero() && !r.Time.Before(from) {
-					c.From = r.Time
-				}
-				c.To = r.Time
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
-	}, from)
+	world, err := whatif.Learn(past, s.from, s.to)
 	if err != nil {
 		return comparison{}, err
 	}
-	c.Recorded = world.Recorded()
+	c := comparison{Connection: name, Recorded: world.Recorded()}
+	c.From, c.To = world.Span()
 	for i, path := range paths {
 		a := alternative{Name: path}
 		for bound, outcome := range map[whatif.Bound]*whatif.Outcome{whatif.Late: &a.Late, whatif.Early: &a.Early} {
@@ -225,11 +213,7 @@ func (w *whatIfCommand) compare(ctx context.Context, c console, source opened, s
 	defer b.end()
 	var read uint64
 	past := func(yield func(events.Recorded, error) bool) {
-		// What was before the span is needed to know how things stood at its beginning.
 		for r, err := range replay.Events(ctx, source, bus.Query{Connection: name}) {
-			if err == nil && !s.to.IsZero() && r.Time.After(s.to) {
-				return
-			}
 			read++
 			b.events(read, 0)
 			if !yield(r, err) {
@@ -237,7 +221,7 @@ func (w *whatIfCommand) compare(ctx context.Context, c console, source opened, s
 			}
 		}
 	}
-	return compare(ctx, name, past, s.from, w.Policy)
+	return compare(ctx, name, past, s, w.Policy)
 }
 
 func listed(names []events.ConnectionID) string {

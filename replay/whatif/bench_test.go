@@ -33,7 +33,7 @@ func BenchmarkAYear(b *testing.B) {
 	}
 	policy := connector.DefaultPolicy("127.0.0.1:4002", 17)
 	for b.Loop() {
-		w, err := whatif.Learn(p.events(), time.Time{})
+		w, err := whatif.Learn(p.events(), time.Time{}, time.Time{})
 		if err != nil {
 			b.Fatal(err)
 		}

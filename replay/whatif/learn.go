@@ -3,19 +3,21 @@ package whatif
 import (
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
+	"ibconn/connector"
 	"ibconn/events"
 )
 
 // Learn reads the world from the events of one connection, oldest first. It keeps
 // nothing of heartbeats that were answered in time, and so what is not one of them.
-// An error of past ends it; so does an event of another connection. What happened
-// before from, where that is not zero, does not count in outcomes.
-func Learn(past iter.Seq2[events.Recorded, error], from time.Time) (*World, error) {
-	var l learner
-	l.world.recorded.from, l.world.linkTook = from, usual
+// An error of past ends it; so does an event of another connection. Outcomes are of the
+// time between from and to; where one is zero, of all that there is on that side. What
+// was before is needed to know how things stood, and what came after to know how the
+// gateway would have met an attempt.
+func Learn(past iter.Seq2[events.Recorded, error], from, to time.Time) (*World, error) {
+	l := learner{to: to, recorded: tally{from: from}}
+	l.world.from, l.world.linkTook = from, usual
 	for r, err := range past {
 		if err != nil {
 			return nil, fmt.Errorf("what if: %w", err)
@@ -28,10 +30,11 @@ func Learn(past iter.Seq2[events.Recorded, error], from time.Time) (*World, erro
 	if l.world.connection == "" {
 		return nil, fmt.Errorf("what if: there are no events")
 	}
-	l.world.end = l.last
 	l.endStall(l.last, false)
 	l.world.order()
-	l.world.recorded.to(l.world.wall(l.last, l.offset))
+	if !l.over {
+		l.ends(l.last, l.offset)
+	}
 	return &l.world, nil
 }
 
@@ -46,6 +49,20 @@ type learner struct {
 	session  int   // where in doors is what the present session came through; -1 for none
 	silent   stall // that goes on
 	stalling bool
+
+	to       time.Time // the end of what counts
+	over     bool      // it was come to
+	recorded tally     // what came of it under the policy that was
+	cut      bool      // nothing is known yet of how things stood when the log began
+}
+
+// ends has the world end at a moment, by a clock that was set by an offset, unless it
+// turns out to go on.
+func (l *learner) ends(at moment, offset time.Duration) {
+	l.world.end, l.world.until = at, l.world.wall(at, offset)
+	counted := l.recorded
+	counted.to(l.state, l.world.until)
+	l.world.recorded = counted.outcome()
 }
 
 func (l *learner) add(r events.Recorded) {
@@ -54,7 +71,11 @@ func (l *learner) add(r events.Recorded) {
 		l.state = events.NewState(r.Connection)
 		if !r.Claim() { // the log was cut: somebody was there
 			l.happens(happening{start: &start{epoch: r.Epoch, instance: "before"}})
+			l.cut = true
 		}
+	}
+	if l.cut {
+		l.assume(r)
 	}
 	before := l.offset
 	if e, ok := r.Event.(*events.ClockJumped); ok {
@@ -65,14 +86,38 @@ func (l *learner) add(r events.Recorded) {
 	}
 	// Small corrections of the clock are not on record.
 	at := max(r.Time.Sub(l.world.began)-l.offset, l.last)
+	if beyond := !l.to.IsZero() && r.Time.After(l.to); beyond && !l.over {
+		l.ends(min(max(l.to.Sub(l.world.began)-before, l.last), at), before)
+		l.over = true
+	} else if !beyond {
+		l.over = false // also if it was come to before the clock was set back
+	}
 	l.last = at
 	l.process(at, before, r)
 	l.met(at, r)
 	l.answers(at, r)
 	l.reached(at, r)
 	l.says(at, r)
-	l.world.recorded.add(r)
-	l.state = l.state.Apply(r)
+	after := l.state.Apply(r)
+	l.recorded.add(r, l.state, after)
+	l.state = after
+}
+
+// assume takes the first word of how things stood when a log begins in the middle: of a
+// session, it was there from the beginning.
+func (l *learner) assume(r events.Recorded) {
+	switch r.Event.(type) {
+	case *events.HeartbeatAnswered, *events.HeartbeatMissed, *events.LinkAnswered, *events.LinkMissed,
+		*events.SessionStale, *events.SessionFresh, *events.SessionLost, *events.LinkWentDown, *events.LinkCameBack,
+		*events.LinkProven, *events.LinkFellSilent, *events.FarmChanged, *events.CompetingBegan, *events.CompetingEnded:
+		began := events.Recorded{Connection: r.Connection, Epoch: r.Epoch, Sequence: r.Sequence, Time: l.world.began, Event: &events.SessionOpened{NextProbeAt: r.Time, AnswerBy: r.Time}}
+		l.state = l.state.Apply(began)
+		l.door(door{reach: opened, dialed: true, version: 1})
+		l.cut = false
+	case events.StateEvent:
+		l.cut = false
+	default:
+	}
 }
 
 func (l *learner) happens(h happening) {
@@ -203,7 +248,7 @@ func (l *learner) endStall(at moment, answered bool) {
 }
 
 func (l *learner) sessionLost(at moment, e *events.SessionLost) {
-	ours := strings.Contains(e.Detail, "answers missed in a row")
+	ours := connector.GaveUp(e)
 	if ours && !l.stalling { // the heartbeats have expired
 		l.fellSilent(at-e.Silent.Duration(), at-e.Silent.Duration())
 	}

@@ -2,9 +2,9 @@ package whatif
 
 import (
 	"maps"
-	"strings"
 	"time"
 
+	"ibconn/connector"
 	"ibconn/consumers/incidents"
 	"ibconn/events"
 )
@@ -59,32 +59,35 @@ func (s *Spread) add(d events.Millis) {
 type tally struct {
 	Outcome
 	from  time.Time // what happened before does not count
-	state events.State
 	fold  incidents.Fold
-	since time.Time // up to when time is counted
+	since time.Time // up to when time is counted; zero before anything was
 	down  events.Millis
-	begun bool
+	// counts is set once from was come to: a clock that is set back after that changes
+	// nothing of it.
+	counts bool
 }
 
-func (t *tally) add(r events.Recorded) {
-	if !t.begun {
-		t.begun, t.state, t.since, t.Lost = true, events.NewState(r.Connection), r.Time, make(map[events.Cause]int)
+// add takes an event, with the states before and after it.
+func (t *tally) add(r events.Recorded, before, after events.State) {
+	if t.since.IsZero() {
+		t.since, t.Lost = r.Time, make(map[events.Cause]int)
 	}
+	was := before.Availability()
 	switch e := r.Event.(type) {
 	case *events.EpochBegan:
-		if !e.LastEventAt.IsZero() && t.state.Availability() != events.NotWanted {
-			t.time(t.state.Availability(), e.LastEventAt)
+		if !e.LastEventAt.IsZero() && was != events.NotWanted {
+			t.time(was, e.LastEventAt)
 			t.time(events.Absent, r.Time)
 		}
 		t.since = r.Time
 	case *events.ClockJumped:
 		t.since = r.Time // the time before it is not known well enough
 	default:
-		t.time(t.state.Availability(), r.Time)
+		t.time(was, r.Time)
 	}
-	t.state = t.state.Apply(r)
 	changes := t.fold.Add(r)
-	if r.Time.Before(t.from) {
+	t.counts = t.counts || !r.Time.Before(t.from)
+	if !t.counts {
 		return
 	}
 	for _, c := range changes {
@@ -97,7 +100,7 @@ func (t *tally) add(r events.Recorded) {
 
 // time counts the time until at.
 func (t *tally) time(was events.Availability, at time.Time) {
-	if t.since.Before(t.from) {
+	if t.since.Before(t.from) && !t.counts {
 		t.since = t.from
 	}
 	d := events.Between(t.since, at)
@@ -126,8 +129,8 @@ func (t *tally) time(was events.Availability, at time.Time) {
 	t.Wanted += d
 }
 
-// to counts the time until the end.
-func (t *tally) to(end time.Time) { t.time(t.state.Availability(), end) }
+// to counts the time until the end, at which the state is the last one.
+func (t *tally) to(last events.State, end time.Time) { t.time(last.Availability(), end) }
 
 func (t *tally) count(r events.Recorded) {
 	switch e := r.Event.(type) {
@@ -154,16 +157,11 @@ func (t *tally) count(r events.Recorded) {
 		if e.Cause != events.CauseAskedFor {
 			t.Lost[e.Cause]++
 		}
-		if givenUp(e) {
+		if connector.GaveUp(e) {
 			t.LostAfter.add(e.Silent)
 		}
 	default:
 	}
-}
-
-// givenUp says whether a session was ended by us for its silence.
-func givenUp(e *events.SessionLost) bool {
-	return e.Cause == events.CauseHeartbeatLost || strings.Contains(e.Detail, "answers missed in a row")
 }
 
 func (t *tally) outcome() Outcome {

@@ -54,6 +54,9 @@ const (
 func (p *player) play() error {
 	p.state = events.NewState(p.world.connection)
 	for _, h := range p.world.happenings {
+		if h.at > p.world.end {
+			break
+		}
 		// What comes to a process is in front of what is due just then, but for its end.
 		until := h.at
 		if !h.kill && h.shut == nil {
@@ -239,6 +242,9 @@ func (p *player) meet() {
 	if d.reach == refused && d.cause == events.CauseClientIDInUse && d.clientID != attempt.ClientID {
 		d = p.world.opening() // only the one id is known to be taken
 	}
+	if d.reach == opened && d.clientID != attempt.ClientID && p.bound == Late && p.world.taken(p.now, attempt.Endpoint, attempt.ClientID) != nil {
+		d = *p.world.taken(p.now, attempt.Endpoint, attempt.ClientID)
+	}
 	give := func(at moment, in connector.Input) { p.after(at, func() error { return p.give(in) }) }
 	ended := connector.Ended{Attempt: attempt.Number, Cause: d.cause, Detail: d.words}
 	switch {
@@ -385,8 +391,9 @@ func (p *player) record(draft events.Draft) (id string) {
 	if e, ok := draft.Event.(events.StateEvent); ok {
 		*e.After() = p.state.Apply(r).Standing
 	}
+	before := p.state
 	p.state = p.state.Apply(r)
-	p.tally.add(r)
+	p.tally.add(r, before, p.state)
 	if e, ok := r.Event.(*events.SessionLost); ok && e.Cause == events.CauseHeartbeatLost {
 		// The session is over in the state, but the gateway's silence goes on.
 		if s, stalled := p.stall(); stalled && s.answered {

@@ -74,7 +74,7 @@ func lines(all []events.Recorded) []string {
 
 func replayed(t *testing.T, p past) []events.Recorded {
 	t.Helper()
-	w, err := whatif.Learn(p.events(), time.Time{})
+	w, err := whatif.Learn(p.events(), time.Time{}, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestRandomNightsComeOutAsTheyWere(t *testing.T) {
 
 func learn(t *testing.T, p past, from time.Time) *whatif.World {
 	t.Helper()
-	w, err := whatif.Learn(p.events(), from)
+	w, err := whatif.Learn(p.events(), from, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,9 +249,73 @@ func TestOnlyTheSpanCounts(t *testing.T) {
 			t.Errorf("%s %+v, want what came after %v", name, o, from)
 		}
 	}
-	p.all = p.all[8:] // a log that begins in the middle
-	if o := play(t, learn(t, p, time.Time{}), p.policy, whatif.Late); o.Sessions == 0 {
-		t.Errorf("of a log that was cut %+v", o)
+}
+
+// A log that begins in the middle of a session had it from its beginning: what a gateway
+// did to later attempts says nothing of that time.
+func TestALogThatBeginsInASessionHadItAllAlong(t *testing.T) {
+	p := of(t, "at 0s process starts\nat 0s gateway opens\nat 1h gateway refuses\nat 1h gateway resets\nat 1h5m gateway opens\nat 2h")
+	i := slices.IndexFunc(p.all, func(r events.Recorded) bool { return r.Time.Sub(scenario.Dawn) > 10*time.Minute })
+	p.all = p.all[i:]
+	w := learn(t, p, time.Time{})
+	was := w.Recorded()
+	for _, b := range []whatif.Bound{whatif.Late, whatif.Early} {
+		is := play(t, w, p.policy, b)
+		if is.Lost[events.CauseReset] != 1 || is.Down.Duration() > 7*time.Minute || (is.Wanted-was.Wanted).Duration().Abs() > time.Second || is.Healthy.Duration() < 90*time.Minute {
+			t.Errorf("of a log that was cut, bound %d: recorded %+v\nplayed %+v", b, was, is)
+		}
+	}
+}
+
+// A client id that was refused is not known to be free because another one was taken.
+func TestAnIDThatWasRefusedIsNotFreeForAskingForAnother(t *testing.T) {
+	p := of(t, "policy spare client 8\nat 0s process starts\nat 0s gateway holds client 7\nat 20m gateway opens\nat 30m")
+	w := learn(t, p, time.Time{})
+	was := w.Recorded()
+	policy := p.policy
+	policy.SpareIDs = nil
+	late, early := play(t, w, policy, whatif.Late), play(t, w, policy, whatif.Early)
+	if was.Sessions != 1 || late.Sessions != 0 || early.Sessions != 1 || late.Down.Duration() < 25*time.Minute {
+		t.Errorf("recorded %+v\nwithout the spare id late %+v\nearly %+v", was, late, early)
+	}
+}
+
+// The span ends when it says, whatever the log has then, and a time that the clock
+// showed twice is the later one.
+func TestTheSpanEndsWhenItSays(t *testing.T) {
+	p := of(t, "at 0s process starts\nat 0s gateway opens\nat 10m gateway resets\nat 50m gateway resets\nat 1h")
+	p.all = slices.DeleteFunc(p.all, events.Recorded.Heartbeat)
+	to := scenario.Dawn.Add(40 * time.Minute)
+	w, err := whatif.Learn(p.events(), time.Time{}, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, until := w.Span(); !until.Equal(to) {
+		t.Errorf("the span ends at %v, want %v", until, to)
+	}
+	for name, o := range map[string]whatif.Outcome{"recorded": w.Recorded(), "played": play(t, w, p.policy, whatif.Late)} {
+		if o.Lost[events.CauseReset] != 1 || (o.Wanted.Duration()-40*time.Minute).Abs() > time.Second {
+			t.Errorf("%s %+v, want the first 40 minutes", name, o)
+		}
+	}
+	p = of(t, "at 0s process starts\nat 0s gateway opens\nat 10m clock jumps 1h\nat 1h20m gateway resets\nat 1h30m clock jumps -1h\nat 40m gateway resets\nat 50m")
+	if w, err = whatif.Learn(p.events(), time.Time{}, scenario.Dawn.Add(45*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]whatif.Outcome{"recorded": w.Recorded(), "played": play(t, w, p.policy, whatif.Late)} {
+		if o.Lost[events.CauseReset] != 2 {
+			t.Errorf("%s %+v, want both resets: the clock showed the end again", name, o)
+		}
+	}
+	// What was counted goes on to be when the clock is set back below the beginning.
+	from := scenario.Dawn.Add(75 * time.Minute)
+	if w, err = whatif.Learn(p.events(), from, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]whatif.Outcome{"recorded": w.Recorded(), "played": play(t, w, p.policy, whatif.Late)} {
+		if o.Lost[events.CauseReset] != 2 {
+			t.Errorf("%s from %v %+v, want both resets", name, from, o)
+		}
 	}
 }
 
@@ -268,7 +332,7 @@ func TestWhatCannotBePlayedSaysWhy(t *testing.T) {
 		{func(yield func(events.Recorded, error) bool) { yield(events.Recorded{}, broken) }, "broken"},
 		{past{all: append(slices.Clip(p.all[:3]), other)}.events(), "of connection other, and those before of main"},
 	} {
-		if _, err := whatif.Learn(tt.events, time.Time{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := whatif.Learn(tt.events, time.Time{}, time.Time{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("Learn = %v, want %q", err, tt.want)
 		}
 	}

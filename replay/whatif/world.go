@@ -23,6 +23,8 @@ type World struct {
 	connection events.ConnectionID
 	began      time.Time // what the clock said
 	end        moment
+	until      time.Time // what it said then
+	from       time.Time // what happened before does not count
 
 	happenings []happening // in their order
 	doors      []door      // in their order
@@ -30,10 +32,17 @@ type World struct {
 	// to any, and those that opened a session.
 	ways          map[string][]*door
 	every, opened []*door
-	stalls        []stall  // in their order
-	links         []linked // in their order
-	linkTook      moment   // how long IB's servers take to answer
-	recorded      tally    // what came of it under the policy that was
+	ids           map[client][]*door // and those of one client id
+	stalls        []stall            // in their order
+	links         []linked           // in their order
+	linkTook      moment             // how long IB's servers take to answer
+	recorded      Outcome            // what came of it under the policy that was
+}
+
+// client is a client id at an endpoint.
+type client struct {
+	endpoint string
+	id       int64
 }
 
 // happening is something that comes to the process at a moment, whatever it does.
@@ -89,7 +98,7 @@ const (
 // door is how a gateway meets attempts from a moment on.
 type door struct {
 	from, until moment // until is when that was last seen to be so
-	endpoint    string
+	endpoint    string // "" for any
 	clientID    int64
 	reach       reach
 	dialed      bool // TCP was open
@@ -140,11 +149,12 @@ func (w *World) wall(at moment, offset time.Duration) time.Time { return w.began
 func (w *World) order() {
 	slices.SortStableFunc(w.doors, func(a, b door) int { return cmp.Compare(a.from, b.from) })
 	slices.SortStableFunc(w.stalls, func(a, b stall) int { return cmp.Compare(a.from, b.from) })
-	w.ways = make(map[string][]*door)
+	w.ways, w.ids = make(map[string][]*door), make(map[client][]*door)
 	for i := range w.doors {
 		d := &w.doors[i]
-		if d.reach != unknown && w.ways[d.endpoint] == nil {
-			w.ways[d.endpoint] = []*door{}
+		if d.endpoint != "" {
+			w.ways[d.endpoint] = nil
+			w.ids[client{d.endpoint, d.clientID}] = append(w.ids[client{d.endpoint, d.clientID}], d)
 		}
 		if d.reach == opened {
 			w.opened = append(w.opened, d)
@@ -153,7 +163,7 @@ func (w *World) order() {
 	}
 	for endpoint := range w.ways {
 		for _, d := range w.every {
-			if d.reach == unknown || d.endpoint == endpoint {
+			if d.endpoint == "" || d.endpoint == endpoint {
 				w.ways[endpoint] = append(w.ways[endpoint], d)
 			}
 		}
@@ -223,13 +233,24 @@ func (w *World) stallAt(at, opened moment, early bool) (stall, bool) {
 }
 
 // aliveAgain is when a gateway that fell silent and was given up at a moment is known
-// to have answered again: the next session that opened there. Whether the old session
+// to have answered again: the next session that opened. Whether the old session
 // would have gone on nobody knows: early takes it that it would.
 func (w *World) aliveAgain(lost moment, early bool) moment {
 	if i := since(w.opened, whenMet, lost-1); early && i < len(w.opened) {
 		return w.opened[i].from
 	}
 	return never
+}
+
+// taken returns how a client id was refused as in use when it was last asked for before
+// a moment; nil where it was not.
+func (w *World) taken(at moment, endpoint string, id int64) *door {
+	all := w.ids[client{endpoint, id}]
+	i := since(all, whenMet, at)
+	if i == 0 || all[i-1].reach != refused || all[i-1].cause != events.CauseClientIDInUse {
+		return nil
+	}
+	return all[i-1]
 }
 
 func (w *World) linkUp(at moment) bool {

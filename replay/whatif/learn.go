@@ -1,6 +1,7 @@
 package whatif
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -27,8 +28,11 @@ func Learn(past iter.Seq2[events.Recorded, error], from, to time.Time) (*World, 
 		}
 		l.add(r)
 	}
-	if l.world.connection == "" {
-		return nil, fmt.Errorf("what if: there are no events")
+	switch {
+	case l.world.connection == "":
+		return nil, errors.New("what if: there are no events")
+	case !to.IsZero() && !l.began:
+		return nil, fmt.Errorf("what if: there are no events until %s", to.Format(time.RFC3339))
 	}
 	l.endStall(l.last, false)
 	l.world.order()
@@ -52,6 +56,7 @@ type learner struct {
 
 	to       time.Time // the end of what counts
 	over     bool      // it was come to
+	began    bool      // something was before it
 	recorded tally     // what came of it under the policy that was
 	cut      bool      // nothing is known yet of how things stood when the log began
 }
@@ -90,7 +95,7 @@ func (l *learner) add(r events.Recorded) {
 		l.ends(min(max(l.to.Sub(l.world.began)-before, l.last), at), before)
 		l.over = true
 	} else if !beyond {
-		l.over = false // also if it was come to before the clock was set back
+		l.began, l.over = true, false // also if it was come to before the clock was set back
 	}
 	l.last = at
 	l.process(at, before, r)

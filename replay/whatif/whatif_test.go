@@ -313,8 +313,8 @@ func TestTheSpanEndsWhenItSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, o := range map[string]whatif.Outcome{"recorded": w.Recorded(), "played": play(t, w, p.policy, whatif.Late)} {
-		if o.Lost[events.CauseReset] != 2 {
-			t.Errorf("%s from %v %+v, want both resets", name, from, o)
+		if o.Lost[events.CauseReset] != 2 || o.Wanted.Duration() < 30*time.Minute {
+			t.Errorf("%s from %v %+v, want both resets, and the time after both", name, from, o)
 		}
 	}
 }
@@ -335,6 +335,9 @@ func TestWhatCannotBePlayedSaysWhy(t *testing.T) {
 		if _, err := whatif.Learn(tt.events, time.Time{}, time.Time{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("Learn = %v, want %q", err, tt.want)
 		}
+	}
+	if _, err := whatif.Learn(p.events(), time.Time{}, scenario.Dawn.Add(-time.Hour)); err == nil || !strings.Contains(err.Error(), "no events") {
+		t.Errorf("Learn of what was before the log = %v", err)
 	}
 	policy := p.policy
 	policy.HeartbeatEvery = 0
